@@ -1,0 +1,1 @@
+//! Raft groups on openraft: log, machine, transport, snapshots
