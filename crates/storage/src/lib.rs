@@ -3,3 +3,9 @@
 //! This crate knows neither openraft nor queues nor tokio. It offers steps (`Wal::commit_pending`, ...) that
 //! production drives from threads and the simulation from tasks; it starts no thread and reads no clock.
 #![deny(missing_docs)]
+
+pub mod disk;
+mod error;
+pub mod wal;
+
+pub use error::Error;
