@@ -1,0 +1,94 @@
+//! Who is let in when much waits: a budget for everything, and a reserve for what makes the queues shorter.
+//!
+//! Invariant: a command holds its [`Room`] from its admission until it is handed to the log or given up.
+
+use std::sync::Arc;
+
+use phalanx_state_machine::command::{Command, CommandKind};
+use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::limits::{COMMAND_BYTES_MIN, WAITING_BYTES_MAX, WAITING_BYTES_RESERVED};
+
+/// What a command may use, and when it is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Frees something or is needed to: may use the reserve, and goes before sends.
+    Relief,
+    /// Small, goes before sends, but asks for more work.
+    Small,
+    /// Appends messages.
+    Bulk,
+}
+
+impl Class {
+    pub(super) fn of(command: &Command) -> Self {
+        match &command.kind {
+            Some(CommandKind::Send(_)) => Class::Bulk,
+            Some(
+                CommandKind::Tick(_)
+                | CommandKind::TermStart(_)
+                | CommandKind::DropQueue(_)
+                | CommandKind::Purge(_)
+                | CommandKind::Detach(_)
+                | CommandKind::SetWindow(_)
+                | CommandKind::Settle(_)
+                | CommandKind::CheckDigest(_)
+                | CommandKind::DeleteQueue(_)
+                | CommandKind::ConfirmQueue(_),
+            ) => Class::Relief,
+            Some(_) | None => Class::Small,
+        }
+    }
+}
+
+/// Bytes a command counts for.
+pub(super) fn cost(command: &Command) -> usize {
+    command.encoded_len().max(COMMAND_BYTES_MIN)
+}
+
+/// A place among what waits; dropping it frees the place.
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+pub(super) struct Admission {
+    common: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+}
+
+impl Admission {
+    pub(super) fn new() -> Self {
+        Self {
+            common: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            reserve: Arc::new(Semaphore::new(WAITING_BYTES_RESERVED)),
+        }
+    }
+
+    /// A place at once, or none.
+    pub(super) fn try_enter(&self, class: Class, bytes: usize) -> Option<Room> {
+        if class == Class::Relief
+            && let Some(room) = take(&self.reserve, bytes, WAITING_BYTES_RESERVED)
+        {
+            return Some(room);
+        }
+        take(&self.common, bytes, WAITING_BYTES_MAX)
+    }
+
+    /// A place, in the order of the asking; waits for it.
+    pub(super) async fn enter(&self, class: Class, bytes: usize) -> Room {
+        if let Some(room) = self.try_enter(class, bytes) {
+            return room;
+        }
+        let permits = bytes.min(WAITING_BYTES_MAX) as u32;
+        let permit = Arc::clone(&self.common).acquire_many_owned(permits).await;
+        Room { _permit: permit.expect("this semaphore is never closed") }
+    }
+}
+
+/// A command larger than the whole budget takes all of it: it waits until nothing else does.
+fn take(budget: &Arc<Semaphore>, bytes: usize, total: usize) -> Option<Room> {
+    let permits = bytes.min(total) as u32;
+    let permit = Arc::clone(budget).try_acquire_many_owned(permits).ok()?;
+    Some(Room { _permit: permit })
+}

@@ -1,0 +1,322 @@
+//! Who a node is: the one small file that decides whether its disk may take part in a cluster.
+//!
+//! It holds the node's number, the identity of this disk (drawn once, at the first start) and, once there is one, the plan of the
+//! cluster. Invariants: the file is replaced as a whole (written aside, synced, renamed, directory synced) before anything
+//! that relies on it is answered; a file that does not check out stops the node, it is never drawn anew.
+
+use std::path::{Path, PathBuf};
+
+use phalanx_proto::raft::v1;
+use phalanx_state_machine::ids::{GroupId, Id128, NodeId, ReplicaId};
+use phalanx_storage::disk::Disk;
+use prost::Message as _;
+
+/// File in the data directory.
+const FILE: &str = "identity";
+/// Where a new one is written before it takes the other's place.
+const FILE_NEW: &str = "identity.new";
+/// First bytes of the file.
+const MAGIC: [u8; 4] = *b"PHXI";
+/// Format of the file.
+const VERSION: u32 = 1;
+/// Magic, version, length, crc32c.
+const HEADER_BYTES: usize = 16;
+/// Largest file believed: a plan of the largest cluster is far smaller.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The identity file as stored. Fields are only ever added.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Stored {
+    #[prost(uint64, tag = "1")]
+    node: u64,
+    #[prost(message, required, tag = "2")]
+    store: Id128,
+    #[prost(message, optional, tag = "3")]
+    plan: Option<v1::ClusterPlan>,
+    #[prost(bool, tag = "4")]
+    started: bool,
+}
+
+/// A disk that may or may not belong to a cluster yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passport {
+    /// The node's number.
+    pub node: NodeId,
+    /// This disk.
+    pub store: Id128,
+    /// Its cluster, if it has one.
+    pub plan: Option<Plan>,
+    /// Every hosted group has had a log: an empty log from now on is a loss, not a beginning.
+    pub started: bool,
+}
+
+/// A node that belongs to a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The node's number.
+    pub node: NodeId,
+    /// This disk.
+    pub store: Id128,
+    /// Its cluster.
+    pub plan: Plan,
+}
+
+/// A cluster as it started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Its identity.
+    pub cluster: Id128,
+    /// Its nodes in the order of their numbers.
+    pub nodes: Vec<PlanNode>,
+    /// Its groups, the catalog first.
+    pub groups: Vec<PlanGroup>,
+}
+
+/// One node of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanNode {
+    /// Its number.
+    pub node: NodeId,
+    /// Its disk.
+    pub store: Id128,
+    /// Where clients reach it.
+    pub client_address: String,
+    /// Where peers reach it.
+    pub peer_address: String,
+    /// Failure domain.
+    pub zone: String,
+}
+
+/// One group of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanGroup {
+    /// Its number; 0 = the catalog.
+    pub group: GroupId,
+    /// Replica and the node that holds it.
+    pub replicas: Vec<(ReplicaId, NodeId)>,
+}
+
+/// The identity file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The disk failed.
+    #[error("identity file in {dir}")]
+    Disk {
+        /// Data directory.
+        dir: PathBuf,
+        /// Why.
+        source: phalanx_storage::Error,
+    },
+    /// Its bytes are not what was written. Nothing was changed.
+    #[error(
+        "the identity file {path} is damaged ({why}); the node does not start with it. Restore the file from a backup, or wipe the \
+         data directory and replace the node as docs/operating describes"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        why: String,
+    },
+    /// The configuration says another node than the file.
+    #[error("the data directory belongs to node {found}, but node.id is {configured}")]
+    OtherNode {
+        /// In the file.
+        found: NodeId,
+        /// In the configuration.
+        configured: NodeId,
+    },
+}
+
+impl Plan {
+    /// The plan's row of a node.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&PlanNode> {
+        self.nodes.iter().find(|planned| planned.node == node)
+    }
+
+    /// As it travels and as it is stored.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::ClusterPlan {
+        v1::ClusterPlan {
+            cluster_id: crate::convert::id_bytes(self.cluster),
+            nodes: self
+                .nodes
+                .iter()
+                .map(|node| v1::PlannedNode {
+                    node: node.node,
+                    store_id: crate::convert::id_bytes(node.store),
+                    client_address: node.client_address.clone(),
+                    peer_address: node.peer_address.clone(),
+                    zone: node.zone.clone(),
+                })
+                .collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| v1::PlannedGroup {
+                    group: group.group,
+                    replicas: group
+                        .replicas
+                        .iter()
+                        .map(|&(replica, node)| v1::PlannedReplica { replica, node })
+                        .collect(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The reverse of [`Plan::to_proto`]; `None` when an id in it is malformed.
+    #[must_use]
+    pub fn from_proto(plan: &v1::ClusterPlan) -> Option<Self> {
+        let nodes = plan.nodes.iter().map(|node| {
+            Some(PlanNode {
+                node: node.node,
+                store: read_id(&node.store_id)?,
+                client_address: node.client_address.clone(),
+                peer_address: node.peer_address.clone(),
+                zone: node.zone.clone(),
+            })
+        });
+        let groups = plan.groups.iter().map(|group| PlanGroup {
+            group: group.group,
+            replicas: group.replicas.iter().map(|replica| (replica.replica, replica.node)).collect(),
+        });
+        Some(Self {
+            cluster: read_id(&plan.cluster_id)?,
+            nodes: nodes.collect::<Option<Vec<_>>>()?,
+            groups: groups.collect(),
+        })
+    }
+}
+
+/// A 16-byte id that is not all zero.
+#[must_use]
+pub fn read_id(bytes: &[u8]) -> Option<Id128> {
+    let array: [u8; 16] = bytes.try_into().ok()?;
+    (array != [0; 16]).then(|| Id128::from_bytes(array))
+}
+
+impl Passport {
+    /// The identity file of `dir`, or `None` where there is none.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn load(disk: &dyn Disk, dir: &Path, configured: NodeId) -> Result<Option<Self>, IdentityError> {
+        let wrap = |source| IdentityError::Disk { dir: dir.to_owned(), source };
+        if !disk.list(dir).map_err(wrap)?.iter().any(|name| name == FILE) {
+            return Ok(None);
+        }
+        let path = dir.join(FILE);
+        let file = disk.open(&path).map_err(wrap)?;
+        let damaged = |why: &str| IdentityError::Damaged { path: path.clone(), why: why.to_owned() };
+        let length = file.len().map_err(wrap)?;
+        if length > FILE_BYTES_MAX {
+            return Err(damaged("too large"));
+        }
+        let mut bytes = vec![0; length as usize];
+        let read = file.read_at(0, &mut bytes).map_err(wrap)?;
+        let passport = decode(&bytes[..read]).map_err(damaged)?;
+        if passport.node != configured {
+            return Err(IdentityError::OtherNode { found: passport.node, configured });
+        }
+        Ok(Some(passport))
+    }
+
+    /// Replaces the identity file; durable on return.
+    ///
+    /// # Errors
+    /// When the disk failed: the old file is then still in place, or the new one is, whole.
+    pub fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+        let wrap = |source| IdentityError::Disk { dir: dir.to_owned(), source };
+        let new = dir.join(FILE_NEW);
+        let file = disk.create(&new).map_err(wrap)?;
+        file.write_at(0, &encode(self)).map_err(wrap)?;
+        file.sync_data().map_err(wrap)?;
+        disk.rename(&new, &dir.join(FILE)).map_err(wrap)?;
+        disk.sync_dir(dir).map_err(wrap)
+    }
+
+    /// As a member of its cluster; `None` while it has none.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        Some(Identity { node: self.node, store: self.store, plan: self.plan.clone()? })
+    }
+}
+
+fn encode(passport: &Passport) -> Vec<u8> {
+    let stored = Stored {
+        node: passport.node,
+        store: passport.store,
+        plan: passport.plan.as_ref().map(Plan::to_proto),
+        started: passport.started,
+    };
+    let body = stored.encode_to_vec();
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c_append(crc32c::crc32c(&bytes), &body).to_be_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<Passport, &'static str> {
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or("shorter than its header")?;
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if header[..4] != MAGIC {
+        return Err("not an identity file");
+    }
+    if word(8) as usize != body.len() {
+        return Err("cut, or longer than it says");
+    }
+    if crc32c::crc32c_append(crc32c::crc32c(&header[..12]), body) != word(12) {
+        return Err("checksum");
+    }
+    if word(4) != VERSION {
+        return Err("written by a newer version");
+    }
+    let stored = Stored::decode(body).map_err(|_| "its fields do not decode")?;
+    let plan = match &stored.plan {
+        None => None,
+        Some(plan) => Some(Plan::from_proto(plan).ok_or("an id in its plan is malformed")?),
+    };
+    Ok(Passport { node: stored.node, store: stored.store, plan, started: stored.started })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passport() -> Passport {
+        let store = Id128 { hi: 3, lo: 4 };
+        let node = PlanNode {
+            node: 7,
+            store,
+            client_address: "a:1".to_owned(),
+            peer_address: "a:2".to_owned(),
+            zone: "z".to_owned(),
+        };
+        let group = PlanGroup { group: 0, replicas: vec![(1, 7)] };
+        let plan = Plan { cluster: Id128 { hi: 1, lo: 2 }, nodes: vec![node], groups: vec![group] };
+        Passport { node: 7, store, plan: Some(plan), started: true }
+    }
+
+    #[test]
+    fn identity_comes_back_as_it_was_saved() {
+        assert_eq!(decode(&encode(&passport())), Ok(passport()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_detected() {
+        let good = encode(&passport());
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad).is_err(), "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert!(decode(&good[..length]).is_err(), "length {length}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a leader does unasked: open its term, and tick.
+//!
+//! One task for each hosted group. Invariant: `TermStart` is the first batch of a term, before anything that a client asked for; the
+//! batcher is open exactly while its term is this replica's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phalanx_raft::{Leadership, ProposeError};
+use phalanx_state_machine::command::{Batch, Command, CommandKind, TermStart, Tick};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::shard::Shard;
+
+/// Shortest time between two ticks of a group, so that many deadlines close together cost one entry.
+pub const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Longest sleep before the due time is looked at again: machine time may be slewed meanwhile.
+pub const TICK_SLEEP_MAX: Duration = Duration::from_secs(5);
+/// Pause after a refused `TermStart`.
+const TERM_RETRY: Duration = Duration::from_millis(20);
+
+/// Follows the leadership of `shard` until `stop`.
+pub async fn drive(shard: Arc<Shard>, dispatcher: Arc<Dispatcher>, stop: CancellationToken) {
+    let mut leadership = shard.group.leadership();
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        let changed = if now.is_leader {
+            stop.run_until_cancelled(lead(&shard, &dispatcher, &now, &mut leadership)).await
+        } else {
+            stop.run_until_cancelled(async { leadership.changed().await.is_ok() }).await
+        };
+        match changed {
+            Some(true) => {}
+            Some(false) | None => return,
+        }
+    }
+}
+
+/// Leads one term; returns when the leadership changed, `false` when the group has stopped.
+async fn lead(
+    shard: &Shard,
+    dispatcher: &Dispatcher,
+    now: &Leadership,
+    leadership: &mut watch::Receiver<Leadership>,
+) -> bool {
+    shard.clock.begin_term();
+    dispatcher.lead(shard.id(), now.term);
+    if let Err(end) = open_term(shard, now.term, leadership).await {
+        dispatcher.unlead(shard.id());
+        shard.clock.end_term();
+        return end == TermEnd::Changed;
+    }
+    tracing::info!(group_id = shard.id(), term = now.term, "leads");
+    shard.batcher.open(now.term);
+    let same_term = |next: &Leadership| next.is_leader && next.term == now.term;
+    let alive = tokio::select! {
+        gone = leadership.wait_for(|next| !same_term(next)) => gone.is_ok(),
+        () = tick(shard) => true,
+    };
+    shard.batcher.close();
+    dispatcher.unlead(shard.id());
+    shard.clock.end_term();
+    tracing::info!(group_id = shard.id(), term = now.term, "leads no more");
+    alive
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TermEnd {
+    Changed,
+    Stopped,
+}
+
+/// Queues `TermStart`. Its reply is not awaited: the log keeps the order of what is queued after it.
+async fn open_term(
+    shard: &Shard,
+    term: u64,
+    leadership: &mut watch::Receiver<Leadership>,
+) -> Result<(), TermEnd> {
+    loop {
+        let start = TermStart { term, leader: shard.group.replica() };
+        let batch = Batch {
+            version: Batch::VERSION,
+            now_ms: shard.clock.now_ms(),
+            commands: vec![Command::from(CommandKind::TermStart(start))],
+        };
+        match shard.group.propose(batch, term).await {
+            Ok(_handle) => return Ok(()),
+            Err(ProposeError::Overloaded { .. }) => tokio::time::sleep(TERM_RETRY).await,
+            Err(error) => tracing::debug!(group_id = shard.id(), term, %error, "term not opened"),
+        }
+        let next = leadership.borrow().clone();
+        if !(next.is_leader && next.term == term) {
+            return Err(TermEnd::Changed);
+        }
+        if leadership.has_changed().is_err() {
+            return Err(TermEnd::Stopped);
+        }
+        tokio::time::sleep(TERM_RETRY).await;
+    }
+}
+
+/// Ticks when something is due. Never returns: it ends with the term.
+async fn tick(shard: &Shard) {
+    let mut due = shard.due.clone();
+    loop {
+        let next = *due.borrow_and_update();
+        let wait = match next {
+            None => TICK_SLEEP_MAX,
+            Some(next_ms) => {
+                Duration::from_millis(next_ms.saturating_sub(shard.clock.now_ms())).min(TICK_SLEEP_MAX)
+            }
+        };
+        if !wait.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = due.changed() => if changed.is_err() { return std::future::pending().await; },
+            }
+            continue;
+        }
+        if next.is_some() {
+            // The reply says nothing; a refusal (overload, a new leader) is met again in the next round.
+            if let Err(error) = shard.batcher.submit(Command::from(CommandKind::Tick(Tick {}))).await {
+                tracing::debug!(group_id = shard.id(), %error, "tick refused");
+            }
+        }
+        tokio::time::sleep(TICK_INTERVAL_MIN).await;
+    }
+}

@@ -1,0 +1,78 @@
+//! What committed entries set in motion on this node: machine time, due times, deliveries.
+//!
+//! Called in the apply path of every replica, leader or not. Invariant: nothing here blocks or waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use phalanx_raft::EffectSink;
+use phalanx_state_machine::ids::{GroupId, TimestampMs};
+use phalanx_state_machine::machine::Machine;
+use phalanx_state_machine::reply::Effect;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, MachineClock};
+use crate::dispatch::Dispatcher;
+
+/// What the node keeps beside each machine. Made before the groups are opened, since they apply while they open.
+pub struct Sink {
+    clock: Arc<dyn Clock>,
+    dispatcher: Arc<Dispatcher>,
+    tracks: Mutex<BTreeMap<GroupId, Arc<Track>>>,
+}
+
+struct Track {
+    clock: Arc<MachineClock>,
+    due: watch::Sender<Option<TimestampMs>>,
+    /// Entries up to this index were in the log when the group was opened: they are being replayed.
+    replay_until: Mutex<u64>,
+}
+
+impl Sink {
+    /// For a node that hosts no group yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, dispatcher: Arc<Dispatcher>) -> Arc<Self> {
+        Arc::new(Self { clock, dispatcher, tracks: Mutex::new(BTreeMap::new()) })
+    }
+
+    fn track(&self, group: GroupId) -> Arc<Track> {
+        let mut tracks = self.tracks.lock();
+        let track = tracks.entry(group).or_insert_with(|| {
+            Arc::new(Track {
+                clock: Arc::new(MachineClock::new(Arc::clone(&self.clock))),
+                due: watch::Sender::new(None),
+                replay_until: Mutex::new(0),
+            })
+        });
+        Arc::clone(track)
+    }
+
+    /// Names the last entry that the group's log holds before it is opened.
+    pub fn replays_until(&self, group: GroupId, index: u64) {
+        *self.track(group).replay_until.lock() = index;
+    }
+
+    /// The machine clock of a group.
+    #[must_use]
+    pub fn clock_of(&self, group: GroupId) -> Arc<MachineClock> {
+        Arc::clone(&self.track(group).clock)
+    }
+
+    /// When a `Tick` of a group would do something.
+    #[must_use]
+    pub fn due_of(&self, group: GroupId) -> watch::Receiver<Option<TimestampMs>> {
+        self.track(group).due.subscribe()
+    }
+}
+
+impl EffectSink for Sink {
+    fn applied(&self, group: GroupId, machine: &Machine, effects: Vec<Effect>) {
+        let track = self.track(group);
+        let live = machine.applied_index() > *track.replay_until.lock();
+        track.clock.observe(machine.now_ms(), live);
+        let due = machine.next_due_ms();
+        track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
+        self.dispatcher.applied(group, machine, effects);
+    }
+}
