@@ -7,6 +7,10 @@
 
 pub mod catalog;
 pub mod command;
+pub mod digest;
 pub mod ids;
+pub mod invariants;
+pub mod limits;
 pub mod machine;
 pub mod reply;
+pub mod rows;
