@@ -6,6 +6,7 @@
 
 pub mod disk;
 mod error;
+mod format;
 pub mod wal;
 
 pub use error::Error;

@@ -6,6 +6,12 @@
 //! - a created, renamed or removed name is durable only after `sync_dir` of its directory;
 //! - after a failed sync nothing is known about the bytes it covered, whatever a read says.
 
+mod real;
+mod sim;
+
+pub use real::RealDisk;
+pub use sim::{SIM_BLOCK_BYTES, SimDisk};
+
 use crate::error::Error;
 use std::any::Any;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The log's limits, each with its unit, and the rules between them.
 
 use crate::error::Error;
-const BLOCK_BYTES: usize = 4096;
+use crate::format::BLOCK_BYTES;
 
 /// How large the log may grow and what it keeps in memory. Defaults suit a node with 8 to 64 groups.
 #[derive(Debug, Clone)]
