@@ -77,7 +77,9 @@ impl Admission {
 
     /// A place, in the order of the asking; waits for it.
     pub(super) async fn enter(&self, class: Class, bytes: usize) -> Room {
-        if let Some(room) = self.try_enter(class, bytes) {
+        if class == Class::Relief
+            && let Some(room) = take(&self.reserve, bytes, WAITING_BYTES_RESERVED)
+        {
             return room;
         }
         let permits = bytes.min(WAITING_BYTES_MAX) as u32;

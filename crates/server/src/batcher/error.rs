@@ -32,6 +32,16 @@ pub enum WriteError {
         /// The group.
         group: GroupId,
     },
+    /// Nothing was written: the command is larger than one entry may be.
+    #[error("a command of {bytes} bytes is more than one entry takes ({bytes_max}); nothing was written")]
+    TooLarge {
+        /// The group.
+        group: GroupId,
+        /// Size of the entry it made.
+        bytes: usize,
+        /// Largest size.
+        bytes_max: usize,
+    },
     /// The command was handed to the log, and no answer came: it may still commit. Repeat it with the same ids only.
     #[error("the outcome of a write to group {group} is unknown")]
     OutcomeUnknown {
@@ -54,6 +64,7 @@ impl WriteError {
             WriteError::NotLeader { .. } => true,
             WriteError::Overloaded { .. }
             | WriteError::NotInTime { .. }
+            | WriteError::TooLarge { .. }
             | WriteError::OutcomeUnknown { .. }
             | WriteError::Stopped { .. } => false,
         }
@@ -67,6 +78,7 @@ impl From<WriteError> for Status {
             WriteError::NotLeader { group, leader } => status::not_leader(group, leader),
             WriteError::Overloaded { retry_after, .. } => status::overloaded(text, retry_after),
             WriteError::NotInTime { .. } => status::overloaded(text, status::RETRY_OVERLOAD),
+            WriteError::TooLarge { .. } => status::new(status::Reason::Invalid, text),
             WriteError::OutcomeUnknown { .. } => status::outcome_unknown(text),
             WriteError::Stopped { .. } => status::unavailable(text),
         }

@@ -61,3 +61,21 @@ impl<L: Log> Log for Arc<L> {
         (**self).propose(batch, term)
     }
 }
+
+/// What Raft says about a write, in the words of a batcher.
+fn of(group: GroupId, error: ProposeError) -> WriteError {
+    match error {
+        ProposeError::NotLeader { leader, .. } => WriteError::NotLeader { group, leader },
+        ProposeError::Overloaded { retry_after, .. } => WriteError::Overloaded { group, retry_after },
+        ProposeError::TooLarge { bytes, bytes_max } => WriteError::TooLarge { group, bytes, bytes_max },
+        ProposeError::Stopped { .. } => WriteError::Stopped { group },
+        // A deadline of Raft's own is met by reads only; whatever it were, this is the careful answer.
+        ProposeError::OutcomeUnknown { .. } | ProposeError::Deadline { .. } => {
+            WriteError::OutcomeUnknown { group }
+        }
+        ProposeError::Storage { why, .. } => {
+            tracing::error!(group_id = group, why, "a write met damaged storage");
+            WriteError::OutcomeUnknown { group }
+        }
+    }
+}

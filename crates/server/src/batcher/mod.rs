@@ -1,49 +1,259 @@
-//! The way into a led group's log: commands that wait while an entry is written gather into the next one.
+//! Batching: one entry of the log for everything that was waiting when the last one left.
+//!
+//! One batcher for each group that this node may lead. While entries are being written, commands gather; when the log has room, the
+//! next entry is cut from them, without any delay of its own: an idle log gets a command at once. Small commands go before
+//! sends, and commands of one submitter's stream keep their order.
+//!
+//! Invariants: nothing is proposed outside the term that [`Batcher::open`] named. What was not handed to the log when the term ends is
+//! answered `NotLeader`; what was, by the log, or [`WriteError::OutcomeUnknown`]. Every submission is answered or given up by its
+//! deadline. Memory is bounded by [`limits`]; what is over them is refused at once, and settles, deletes and ticks have a reserve.
 
+pub mod limits;
+
+mod admission;
+mod error;
+mod log;
+mod queue;
+mod run;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use phalanx_raft::{Group, ProposeError};
-use phalanx_state_machine::command::{Batch, Command};
+use phalanx_state_machine::command::Command;
+use phalanx_state_machine::ids::GroupId;
 use phalanx_state_machine::reply::Reply;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::MachineClock;
+use crate::status;
+use admission::{Admission, Class, Room};
+use queue::{Answer, Fate, Item, Lanes};
 
-/// One for each hosted group; open while this node leads it.
+pub use error::WriteError;
+pub use log::{Log, Proposal};
+
+/// See the module.
 pub struct Batcher {
-    group: Arc<Group>,
-    clock: Arc<MachineClock>,
-    term: Mutex<Option<u64>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Arc<dyn Log>,
+    admission: Admission,
+    inbox: Mutex<Inbox>,
+    wake: Notify,
+}
+
+struct Inbox {
+    state: State,
+    lanes: Lanes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open { term: u64 },
+    Stopped,
 }
 
 impl Batcher {
-    /// Closed.
+    /// A closed batcher in front of `log`, with its task; `stop` ends both.
     #[must_use]
-    pub fn new(group: Arc<Group>, clock: Arc<MachineClock>) -> Arc<Self> {
-        Arc::new(Self { group, clock, term: Mutex::new(None) })
+    pub fn spawn(log: Arc<dyn Log>, clock: Arc<MachineClock>, stop: CancellationToken) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            log,
+            admission: Admission::new(),
+            inbox: Mutex::new(Inbox { state: State::Closed, lanes: Lanes::default() }),
+            wake: Notify::new(),
+        });
+        tokio::spawn(run::run(Arc::clone(&shared), clock, stop));
+        Arc::new(Self { shared })
     }
 
-    /// This replica leads `term`, and `TermStart` is queued: commands may follow.
+    /// This replica leads `term`, and the term's first entry has been queued: commands may follow.
     pub fn open(&self, term: u64) {
-        *self.term.lock() = Some(term);
+        let mut inbox = self.shared.inbox.lock();
+        if inbox.state != State::Stopped {
+            inbox.state = State::Open { term };
+        }
     }
 
-    /// This replica leads no more: what waits is answered `NotLeader` (nothing was written).
+    /// This replica leads no more: what waits is answered `NotLeader`.
     pub fn close(&self) {
-        *self.term.lock() = None;
+        self.shared.close(State::Closed);
     }
 
-    /// Puts a command into the log and waits until it is applied here.
+    /// Bytes of the commands that wait now.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.inbox.lock().lanes.bytes()
+    }
+
+    /// Submits a command and waits for its reply, at most [`limits::COMMAND_DEADLINE`].
     ///
     /// # Errors
-    /// See [`ProposeError`].
-    pub async fn submit(&self, command: Command) -> Result<Reply, ProposeError> {
-        let term = *self.term.lock();
-        let Some(term) = term else {
-            return Err(ProposeError::NotLeader { group: self.group.id(), leader: None });
+    /// See [`WriteError`].
+    pub async fn submit(&self, command: Command) -> Result<Reply, WriteError> {
+        self.submit_within(command, limits::COMMAND_DEADLINE).await
+    }
+
+    /// Submits a command and waits for its reply, at most `timeout`.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn submit_within(&self, command: Command, timeout: Duration) -> Result<Reply, WriteError> {
+        self.enqueue(command, Instant::now() + timeout)?.await
+    }
+
+    /// Queues a command, or refuses it at once when too much waits. The commands of one caller keep the order of the calls when they
+    /// are all sends, or none is.
+    ///
+    /// # Errors
+    /// `NotLeader`, `Overloaded`, `Stopped`: nothing was written.
+    pub fn enqueue(&self, command: Command, deadline: Instant) -> Result<Ticket, WriteError> {
+        self.shared.check_open()?;
+        let (class, bytes) = (Class::of(&command), admission::cost(&command));
+        let Some(room) = self.shared.admission.try_enter(class, bytes) else {
+            return Err(self.shared.overloaded());
         };
-        let batch = Batch { version: Batch::VERSION, now_ms: self.clock.now_ms(), commands: vec![command] };
-        let replies = self.group.propose(batch, term).await?.await?;
-        Ok(replies.into_iter().next().expect("a reply for each command"))
+        self.shared.push(command, class, bytes, room, deadline)
+    }
+
+    /// As [`Batcher::enqueue`], for streams: waits for room, in the order of asking, until `room_by`. A stream reads no further
+    /// meanwhile, so that its peer is slowed down instead of refused.
+    ///
+    /// # Errors
+    /// As [`Batcher::enqueue`].
+    pub async fn enqueue_when_room(
+        &self,
+        command: Command,
+        room_by: Instant,
+        deadline: Instant,
+    ) -> Result<Ticket, WriteError> {
+        self.shared.check_open()?;
+        let (class, bytes) = (Class::of(&command), admission::cost(&command));
+        let room = tokio::time::timeout_at(room_by, self.shared.admission.enter(class, bytes)).await;
+        let room = room.map_err(|_| self.shared.overloaded())?;
+        self.shared.push(command, class, bytes, room, deadline)
+    }
+}
+
+impl Shared {
+    fn group(&self) -> GroupId {
+        self.log.group()
+    }
+
+    fn check_open(&self) -> Result<(), WriteError> {
+        let state = self.inbox.lock().state;
+        match state {
+            State::Open { .. } => Ok(()),
+            State::Closed | State::Stopped => Err(self.refusal(state)),
+        }
+    }
+
+    fn push(
+        &self,
+        command: Command,
+        class: Class,
+        bytes: usize,
+        room: Room,
+        deadline: Instant,
+    ) -> Result<Ticket, WriteError> {
+        let (answer, receiver) = oneshot::channel();
+        let fate = Arc::new(Fate::default());
+        let item = Item { command, class, bytes, answer, fate: Arc::clone(&fate), _room: room };
+        {
+            let mut inbox = self.inbox.lock();
+            match inbox.state {
+                State::Open { .. } => inbox.lanes.push(item),
+                state @ (State::Closed | State::Stopped) => {
+                    drop(inbox);
+                    return Err(self.refusal(state));
+                }
+            }
+        }
+        self.wake.notify_one();
+        Ok(Ticket { group: self.group(), answer: receiver, fate, deadline, timer: None })
+    }
+
+    /// Ends the term, or everything, and answers what waits.
+    fn close(&self, state: State) {
+        let waiting = {
+            let mut inbox = self.inbox.lock();
+            if inbox.state != State::Stopped {
+                inbox.state = state;
+            }
+            inbox.lanes.drain()
+        };
+        let refusal = self.refusal(state);
+        for item in waiting {
+            // Nobody may be waiting any more; there is nothing to tell then.
+            let _ = item.answer.send(Err(refusal.clone()));
+        }
+    }
+
+    fn refusal(&self, state: State) -> WriteError {
+        match state {
+            State::Stopped => WriteError::Stopped { group: self.group() },
+            State::Closed | State::Open { .. } => {
+                WriteError::NotLeader { group: self.group(), leader: self.log.leader() }
+            }
+        }
+    }
+
+    fn overloaded(&self) -> WriteError {
+        WriteError::Overloaded { group: self.group(), retry_after: status::RETRY_OVERLOAD }
+    }
+}
+
+/// A command on its way; resolves by its deadline. Dropping it does not take the command back.
+pub struct Ticket {
+    group: GroupId,
+    answer: oneshot::Receiver<Answer>,
+    fate: Arc<Fate>,
+    deadline: Instant,
+    /// Set when somebody waits: most tickets of a stream are answered before their turn to be waited for.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Ticket {
+    /// The answer, if it is there already.
+    pub fn try_take(&mut self) -> Option<Answer> {
+        match self.answer.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(self.lost())),
+        }
+    }
+
+    /// The batcher went away without an answer, or the deadline came.
+    fn lost(&self) -> WriteError {
+        if self.fate.give_up() {
+            WriteError::NotInTime { group: self.group }
+        } else {
+            WriteError::OutcomeUnknown { group: self.group }
+        }
+    }
+}
+
+impl Future for Ticket {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.unwrap_or_else(|_| Err(self.lost())));
+        }
+        let deadline = self.deadline;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(self.lost()));
+        }
+        Poll::Pending
     }
 }
