@@ -142,7 +142,7 @@ impl Machine {
         let mut applied = Applied::default();
         for command in &entry.batch.commands {
             let reply = match &command.kind {
-                Some(kind) if self.kind == MachineKind::Catalog => self.apply_catalog(entry.index, kind),
+                Some(kind) if self.kind == MachineKind::Catalog => self.apply_catalog(kind),
                 _ => Reply::Rejected(Rejection::Unsupported),
             };
             applied.replies.push(reply);
@@ -150,8 +150,8 @@ impl Machine {
         applied
     }
 
-    fn apply_catalog(&mut self, index: u64, kind: &CommandKind) -> Reply {
-        self.catalog.apply(index, self.now_ms, kind)
+    fn apply_catalog(&mut self, kind: &CommandKind) -> Reply {
+        self.catalog.apply(self.now_ms, kind)
     }
 
     /// Machine time: the highest time of all entries, ms.

@@ -1,11 +1,37 @@
 //! The catalog: what exists and where. Group 0 keeps it.
+//!
+//! Nodes, groups (shards) and queues with their settings. A queue's row goes creating → live → deleting → gone; the
+//! shard carries out what the row asks and `ConfirmQueue` says that it has.
+//! Invariants: a name has at most one row; a uid is never given twice; every queue's group is a shard that exists;
+//! `confirmed_version <= version`. The catalog does not know what is in a queue.
 
-use bytes::Bytes;
+mod bootstrap;
+mod confirm_queue;
+mod create_queue;
+mod delete_queue;
+mod load;
+pub mod names;
+mod rows;
+pub mod settings;
+mod update_queue;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{CommandKind, GroupRow, NodeRow, QueueSettings};
-use crate::ids::{GroupId, Id128, QueueUid, TimestampMs};
-use crate::machine::{LoadError, RowChange};
+use crate::ids::{GroupId, Id128, NodeId, QueueUid, TimestampMs};
 use crate::reply::{Rejection, Reply};
+
+use rows::RowId;
+
+/// Most queues of a cluster, in whatever state.
+pub const QUEUES_MAX: usize = 100_000;
+/// Most nodes of a cluster.
+pub const NODES_MAX: usize = 1_000;
+/// Most groups of a cluster, the catalog included.
+pub const GROUPS_MAX: usize = 4_096;
+/// Most replicas of one group.
+pub const REPLICAS_MAX: usize = 9;
 
 /// Where a queue is in its life. A name is free only when its row is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
@@ -53,98 +79,47 @@ pub struct QueueEntry {
     pub created_ms: u64,
 }
 
-/// The state of group 0. Skeleton of the interface that `Machine` delegates to.
-#[derive(Debug, Default)]
-pub struct Catalog {}
+/// The state of group 0.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// `None` until `Bootstrap`.
+    cluster: Option<Id128>,
+    nodes: BTreeMap<NodeId, NodeRow>,
+    groups: BTreeMap<GroupId, GroupRow>,
+    queues: BTreeMap<QueueUid, QueueEntry>,
+    /// The newest uid that was given; 0 before the first.
+    last_uid: QueueUid,
+    /// Namespace → name → uid. Follows from `queues`.
+    names: BTreeMap<String, BTreeMap<String, QueueUid>>,
+    /// Queues on each shard, empty shards included. Follows from `queues` and `groups`.
+    load: BTreeMap<GroupId, u64>,
+    /// Queues whose shard has something left to do. Follows from `queues`.
+    pending: BTreeSet<QueueUid>,
+    /// Sum of the hashes of all rows. Follows from the rows.
+    digest: u64,
+    /// Rows that changed since the last checkpoint took them.
+    dirty: BTreeSet<RowId>,
+}
 
 impl Catalog {
-    /// An empty one.
+    /// An empty catalog, before `Bootstrap`.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let mut catalog = Self::default();
+        catalog.count_header();
+        catalog
     }
 
-    /// Carries out one command; those for shards are answered `Unsupported`.
-    pub fn apply(&mut self, _index: u64, _now: TimestampMs, _command: &CommandKind) -> Reply {
-        Reply::Rejected(Rejection::Unsupported)
-    }
-
-    /// Appends the rows that changed since the last call, at most one change a key. Keys begin with
-    /// `crate::rows::CATALOG` (0x40); what follows is the catalog's own.
-    pub fn take_changes(&mut self, _rows: &mut Vec<RowChange>) {}
-
-    /// About how many rows and bytes `take_changes` would append.
-    #[must_use]
-    pub fn dirty_estimate(&self) -> (usize, u64) {
-        (0, 0)
-    }
-
-    /// Takes one row of a checkpoint, in key order.
-    ///
-    /// # Errors
-    /// If the row is unknown, damaged or contradicts another.
-    pub fn load_row(&mut self, _key: &[u8], _value: &Bytes) -> Result<(), LoadError> {
-        Ok(())
-    }
-
-    /// Called after the last row.
-    ///
-    /// # Errors
-    /// If the rows together contradict each other.
-    pub fn finish_load(&mut self) -> Result<(), LoadError> {
-        Ok(())
-    }
-
-    /// Sum of the hashes of all rows, kept incrementally.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        0
-    }
-
-    /// Checks every structural invariant, and recomputes the digest.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Identity of the cluster; `None` before bootstrap.
-    #[must_use]
-    pub fn cluster(&self) -> Option<Id128> {
-        None
-    }
-
-    /// The queue of that name.
-    #[must_use]
-    pub fn lookup(&self, _namespace: &str, _name: &str) -> Option<&QueueEntry> {
-        None
-    }
-
-    /// The queue of that uid.
-    #[must_use]
-    pub fn queue(&self, _uid: QueueUid) -> Option<&QueueEntry> {
-        None
-    }
-
-    /// Up to `limit` queues of a namespace in the order of their names, after the name `after` (empty: from the start).
-    #[must_use]
-    pub fn list(&self, _namespace: &str, _after: &str, _limit: usize) -> Vec<&QueueEntry> {
-        Vec::new()
-    }
-
-    /// All nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &NodeRow> + '_ {
-        std::iter::empty()
-    }
-
-    /// All groups.
-    pub fn groups(&self) -> impl Iterator<Item = &GroupRow> + '_ {
-        std::iter::empty()
-    }
-
-    /// Queues whose shard has something left to do: creating, deleting, or settings not confirmed.
-    pub fn pending(&self) -> impl Iterator<Item = &QueueEntry> + '_ {
-        std::iter::empty()
+    /// Carries out one command of the catalog; any other is answered `Unsupported`. Never panics.
+    pub fn apply(&mut self, now_ms: TimestampMs, command: &CommandKind) -> Reply {
+        let result = match command {
+            CommandKind::Bootstrap(command) => self.bootstrap(command),
+            CommandKind::CreateQueue(command) => self.create_queue(now_ms, command),
+            CommandKind::UpdateQueue(command) => self.update_queue(command),
+            CommandKind::DeleteQueue(command) => self.delete_queue(command),
+            CommandKind::ConfirmQueue(command) => self.confirm_queue(*command),
+            _ => Err(Rejection::Unsupported),
+        };
+        result.unwrap_or_else(Reply::Rejected)
     }
 }

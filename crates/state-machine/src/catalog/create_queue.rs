@@ -1,0 +1,61 @@
+//! `CreateQueue`: a row in `creating`, on the shard with the fewest queues.
+
+use super::{Catalog, QUEUES_MAX, QueueEntry, QueueState, names, settings};
+use crate::command::CreateQueue;
+use crate::ids::{GroupId, TimestampMs};
+use crate::limits;
+use crate::reply::{Rejection, Reply};
+
+impl Catalog {
+    /// Creates the queue, or answers the row of that name if it has the same settings: a lost answer can be had
+    /// again by asking again.
+    pub(super) fn create_queue(
+        &mut self,
+        now_ms: TimestampMs,
+        command: &CreateQueue,
+    ) -> Result<Reply, Rejection> {
+        names::check("namespace", &command.namespace).map_err(Rejection::Invalid)?;
+        names::check("queue name", &command.name).map_err(Rejection::Invalid)?;
+        settings::check(&command.settings).map_err(Rejection::Invalid)?;
+        let settings = limits::resolve(&command.settings);
+        if let Some(entry) = self.lookup(&command.namespace, &command.name) {
+            return match entry.state() {
+                QueueState::Deleting => Err(Rejection::AlreadyExists(format!(
+                    "queue {:?} is being deleted: create it again when the deletion has finished",
+                    entry.name
+                ))),
+                _ if entry.settings == settings => Ok(Reply::Queue(Box::new(entry.clone()))),
+                _ => Err(Rejection::AlreadyExists(format!(
+                    "queue {:?} exists with other settings (version {}): update it, or choose another name",
+                    entry.name, entry.version
+                ))),
+            };
+        }
+        if self.queues.len() >= QUEUES_MAX {
+            return Err(Rejection::Invalid(format!(
+                "the cluster has {QUEUES_MAX} queues, as many as it may: delete one first"
+            )));
+        }
+        let Some(group) = self.least_loaded_shard() else {
+            return Err(Rejection::Invalid("the cluster has no shards yet: bootstrap it first".to_owned()));
+        };
+        let entry = QueueEntry {
+            uid: self.next_uid(),
+            namespace: command.namespace.clone(),
+            name: command.name.clone(),
+            group,
+            version: 1,
+            confirmed_version: 0,
+            state: QueueState::Creating.into(),
+            settings,
+            created_ms: now_ms,
+        };
+        self.put_queue(entry.clone());
+        Ok(Reply::Queue(Box::new(entry)))
+    }
+
+    /// The shard with the fewest queues, those in deletion included; of several the lowest id.
+    fn least_loaded_shard(&self) -> Option<GroupId> {
+        self.load.iter().min_by_key(|&(group, count)| (count, group)).map(|(group, _)| *group)
+    }
+}
