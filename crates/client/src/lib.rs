@@ -1,1 +1,70 @@
-//! The Rust client of Phalanx
+//! The Rust client of Phalanx.
+//!
+//! A [`Client`] knows a cluster by the addresses of some of its nodes. It finds the leader of each queue by itself, goes
+//! there directly or is forwarded, and gets through leader changes, lost connections and lost answers without losing or
+//! repeating what it was told to do.
+//!
+//! - [`Producer`]: pipelined, idempotent sends with back-pressure. A send resolves when its message is on disk on a
+//!   majority.
+//! - [`Consumer`]: a [`Stream`](futures::Stream) of [`Delivery`], settled one by one, leases extended while they are
+//!   worked on.
+//! - [`Receiver`]: the same by single calls. [`Client::send`]: a send by a single call.
+//! - [`Admin`]: queues and the cluster.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), phalanx_client::Error> {
+//! use phalanx_client::{Client, QueueSettings};
+//!
+//! let client = Client::connect(["http://127.0.0.1:7420"]).await?;
+//! client.admin().create_queue("orders", QueueSettings::default()).await?;
+//!
+//! let producer = client.producer("orders").open().await?;
+//! let first = producer.enqueue("one").await?; // waits only while the window is full
+//! let second = producer.enqueue("two").await?; // order of calls = order of sends
+//! println!("at {} and {}", first.await?.sequence, second.await?.sequence);
+//! producer.close().await?;
+//!
+//! let mut consumer = client.consumer("orders").open().await?;
+//! while let Some(delivery) = consumer.next().await {
+//!     let delivery = delivery?;
+//!     println!("{:?}", delivery.body());
+//!     delivery.ack().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate knows the public API (`phalanx.v1`) and nothing of what is behind it. It keeps no unbounded queue, and
+//! every task it starts ends with the handle it serves.
+#![deny(missing_docs)]
+
+mod admin;
+mod backoff;
+mod builder;
+mod call;
+mod client;
+mod connector;
+mod consumer;
+mod error;
+mod id;
+pub mod limits;
+mod message;
+mod producer;
+mod receiver;
+mod router;
+mod stall;
+mod status;
+
+pub use admin::{
+    Admin, ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo,
+    QueueSettings, Topology,
+};
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use connector::{Connector, TcpConnector};
+pub use consumer::{Consumer, ConsumerBuilder, Delivery, ReturnReason, Settlement};
+pub use error::Error;
+pub use id::{Id, ParseIdError};
+pub use message::{Message, Sent};
+pub use producer::{BatchConfirmation, Confirmation, Producer, ProducerBuilder};
+pub use receiver::Receiver;

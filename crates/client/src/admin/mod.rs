@@ -1,0 +1,233 @@
+//! Administration: queues, and the cluster itself.
+
+mod types;
+
+pub(crate) use types::time;
+pub use types::{
+    ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo, QueueSettings,
+    Topology,
+};
+
+use phalanx_proto::v1;
+
+use crate::call::{Call, Repeat};
+use crate::client::{Client, cluster_client, queues_client};
+use crate::error::Error;
+use crate::limits;
+
+/// Creates, changes, lists and deletes queues, and looks at the cluster.
+///
+/// ```no_run
+/// # async fn example(client: phalanx_client::Client) -> Result<(), phalanx_client::Error> {
+/// use phalanx_client::QueueSettings;
+///
+/// let admin = client.admin();
+/// admin.create_queue("orders", QueueSettings { strict: true, ..QueueSettings::default() }).await?;
+/// println!("{} waiting", admin.queue_info("orders").await?.ready);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Creates a queue; answers with the one of that name if its settings are the same.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when it has other settings or is being deleted.
+    pub async fn create_queue(&self, name: &str, settings: QueueSettings) -> Result<Queue, Error> {
+        let request = v1::CreateQueueRequest {
+            namespace: self.namespace(),
+            name: name.to_owned(),
+            settings: Some(settings.into_wire()),
+        };
+        let queue = self
+            .client
+            .shared
+            .call(self.any(Repeat::Same), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).create_queue(request).await }
+            })
+            .await?;
+        Ok(Queue::from_wire(queue))
+    }
+
+    /// Replaces all settings of a queue. With `if_version`, only if the queue still has that version.
+    ///
+    /// # Errors
+    /// [`Error::QueueNotFound`]; [`Error::VersionMismatch`] when someone else changed the settings.
+    pub async fn update_queue(
+        &self,
+        name: &str,
+        settings: QueueSettings,
+        if_version: Option<u64>,
+    ) -> Result<Queue, Error> {
+        let request = v1::UpdateQueueRequest {
+            namespace: self.namespace(),
+            name: name.to_owned(),
+            settings: Some(settings.into_wire()),
+            if_version: if_version.unwrap_or(0),
+        };
+        let queue = self
+            .client
+            .shared
+            .call(self.any(Repeat::Same), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).update_queue(request).await }
+            })
+            .await?;
+        Ok(Queue::from_wire(queue))
+    }
+
+    /// Deletes a queue with its messages; answers when the name is free again.
+    ///
+    /// # Errors
+    /// [`Error::QueueNotFound`] when there was none; [`Error::OutcomeUnknown`] also when there is none now, but an
+    /// earlier attempt of this call may have deleted it.
+    pub async fn delete_queue(&self, name: &str) -> Result<(), Error> {
+        let request = v1::DeleteQueueRequest { namespace: self.namespace(), name: name.to_owned() };
+        self.client
+            .shared
+            .call(self.any(Repeat::Same), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).delete_queue(request).await }
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Removes all messages of a queue, those in consumers' hands included; answers how many. Not repeated when the
+    /// answer is lost: it would remove what was sent since.
+    ///
+    /// # Errors
+    /// [`Error::QueueNotFound`]; [`Error::OutcomeUnknown`] when no answer came.
+    pub async fn purge_queue(&self, name: &str) -> Result<u64, Error> {
+        let key = self.client.key(name);
+        let request = v1::PurgeQueueRequest { namespace: self.namespace(), name: name.to_owned() };
+        let response = self
+            .client
+            .shared
+            .call(self.client.shared.to_queue(&key, Repeat::Never), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).purge_queue(request).await }
+            })
+            .await?;
+        Ok(response.removed)
+    }
+
+    /// Settings, depth and consumers of a queue. Linearizable.
+    ///
+    /// # Errors
+    /// [`Error::QueueNotFound`].
+    pub async fn queue_info(&self, name: &str) -> Result<QueueInfo, Error> {
+        let key = self.client.key(name);
+        let request = v1::GetQueueRequest { namespace: self.namespace(), name: name.to_owned() };
+        let info = self
+            .client
+            .shared
+            .call(self.client.shared.to_queue(&key, Repeat::Read), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).get_queue(request).await }
+            })
+            .await?;
+        Ok(QueueInfo::from_wire(info))
+    }
+
+    /// A page of the queues of the namespace, in the order of their names, and the token of the next page (`None`: that
+    /// was the last). `page_size` is at most 1,000.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a token that no page gave.
+    pub async fn list_queues_page(
+        &self,
+        page_size: u32,
+        page_token: Option<String>,
+    ) -> Result<(Vec<Queue>, Option<String>), Error> {
+        let page_token = page_token.unwrap_or_default();
+        let request = v1::ListQueuesRequest { namespace: self.namespace(), page_size, page_token };
+        let response = self
+            .client
+            .shared
+            .call(self.any(Repeat::Read), |target, _| {
+                let request = request.clone();
+                async move { queues_client(&target).list_queues(request).await }
+            })
+            .await?;
+        let next = (!response.next_page_token.is_empty()).then_some(response.next_page_token);
+        Ok((response.queues.into_iter().map(Queue::from_wire).collect(), next))
+    }
+
+    /// All queues of the namespace, in the order of their names.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub async fn list_queues(&self) -> Result<Vec<Queue>, Error> {
+        let mut queues = Vec::new();
+        let mut token = None;
+        loop {
+            let (page, next) = self.list_queues_page(limits::PAGE_SIZE, token).await?;
+            queues.extend(page);
+            match next {
+                Some(next) => token = Some(next),
+                None => return Ok(queues),
+            }
+        }
+    }
+
+    /// Nodes, groups and their leaders, as one node, whichever answers, sees them.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub async fn status(&self) -> Result<ClusterStatus, Error> {
+        self.status_by(self.any(Repeat::Read)).await
+    }
+
+    /// The same, as the node at this address sees it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when that node does not answer.
+    pub async fn status_at(&self, address: &str) -> Result<ClusterStatus, Error> {
+        let target = self.client.shared.router.at(address)?;
+        self.status_by(Call { only: Some(&target), ..self.any(Repeat::Read) }).await
+    }
+
+    async fn status_by(&self, call: Call<'_>) -> Result<ClusterStatus, Error> {
+        let status = self
+            .client
+            .shared
+            .call(call, |target, _| async move { cluster_client(&target).status(v1::StatusRequest {}).await })
+            .await?;
+        Ok(ClusterStatus::from_wire(status))
+    }
+
+    /// Which node leads the shard of a queue, and where the nodes are.
+    ///
+    /// # Errors
+    /// [`Error::QueueNotFound`].
+    pub async fn topology(&self, queue: &str) -> Result<Topology, Error> {
+        let request = v1::TopologyRequest { namespace: self.namespace(), queue: queue.to_owned() };
+        let topology = self
+            .client
+            .shared
+            .call(self.any(Repeat::Read), |target, _| {
+                let request = request.clone();
+                async move { cluster_client(&target).topology(request).await }
+            })
+            .await?;
+        Ok(Topology::from_wire(topology))
+    }
+
+    fn any(&self, repeat: Repeat) -> Call<'static> {
+        self.client.shared.to_any(repeat)
+    }
+
+    fn namespace(&self) -> String {
+        self.client.namespace().to_owned()
+    }
+}

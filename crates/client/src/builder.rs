@@ -1,0 +1,156 @@
+//! How a client is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backoff::Entropy;
+use crate::client::{Client, Shared};
+use crate::connector::{Connector, TcpConnector};
+use crate::error::Error;
+use crate::limits;
+use crate::router::Router;
+
+/// Time limits and the like, shared by all handles of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keepalive_interval: Duration,
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) request_deadline: Duration,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) go_to_leader: bool,
+}
+
+/// Builds a [`Client`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), phalanx_client::Error> {
+/// use std::time::Duration;
+///
+/// let client = phalanx_client::Client::builder()
+///     .addresses(["http://10.0.0.1:7420", "http://10.0.0.2:7420"])
+///     .namespace("shop")
+///     .request_deadline(Duration::from_secs(5))
+///     .connect()
+///     .await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct ClientBuilder {
+    addresses: Vec<String>,
+    namespace: String,
+    settings: Settings,
+    connector: Arc<dyn Connector>,
+    seed: Option<u64>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            namespace: String::from("default"),
+            settings: Settings {
+                connect_timeout: limits::CONNECT_TIMEOUT,
+                keepalive_interval: limits::KEEPALIVE_INTERVAL,
+                keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
+                request_deadline: limits::REQUEST_DEADLINE,
+                stall_timeout: limits::STALL_TIMEOUT,
+                go_to_leader: true,
+            },
+            connector: Arc::new(TcpConnector),
+            seed: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Nodes to start from, as `http://host:port` or `host:port`; any of them will do, several survive more. Without
+    /// this, the three nodes of `phalanx dev`: 127.0.0.1:7420 to 7422.
+    pub fn addresses<I>(mut self, addresses: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.addresses.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Where the queues are looked for. Default: `default`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Setting up one connection may take this long. Default 2 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Pings go out every `interval`; one unanswered for `timeout` ends the connection. Default 2 s and 2 s.
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.settings.keepalive_interval = interval;
+        self.settings.keepalive_timeout = timeout;
+        self
+    }
+
+    /// A call may take this long, retries included. Default 30 s.
+    pub fn request_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.request_deadline = deadline;
+        self
+    }
+
+    /// A node that owes an answer for this long is left for another. Default 3 s.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.stall_timeout = timeout;
+        self
+    }
+
+    /// Whether to go to the leader of a queue directly (default), or to stay on the given addresses and be forwarded:
+    /// for clients that must go through a load balancer.
+    pub fn go_to_leader(mut self, direct: bool) -> Self {
+        self.settings.go_to_leader = direct;
+        self
+    }
+
+    /// How channels come about. Default: TCP.
+    pub fn connector(mut self, connector: impl Connector) -> Self {
+        self.connector = Arc::new(connector);
+        self
+    }
+
+    /// Draws all identities and jitter from this seed, so that a simulation can be repeated. Two clients of one cluster
+    /// must never share a seed: they would take each other's identities.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Connects: answers as soon as one of the addresses does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an address that is none, [`Error::Unavailable`] when no node answered in time.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let client = self.build()?;
+        client.shared.probe().await?;
+        Ok(client)
+    }
+
+    /// The client, without connecting: the first call does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an address that is none. Must be called inside a tokio runtime.
+    pub fn build(self) -> Result<Client, Error> {
+        let addresses = if self.addresses.is_empty() {
+            limits::DEFAULT_ADDRESSES.iter().map(ToString::to_string).collect()
+        } else {
+            self.addresses
+        };
+        let router = Router::new(&addresses, self.settings.clone(), self.connector)?;
+        let entropy = Entropy::new(self.seed);
+        let shared = Shared { router, entropy, settings: self.settings };
+        Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into() })
+    }
+}

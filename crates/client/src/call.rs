@@ -1,0 +1,114 @@
+//! One unary call with its retries.
+//!
+//! Invariant: a call that may have been carried out is only repeated if the server recognises the repetition, and once
+//! an attempt of a change may have been carried out, a later refusal no longer proves that nothing happened.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Response, Status};
+
+use crate::backoff::Backoff;
+use crate::client::Shared;
+use crate::error::Error;
+use crate::router::{QueueKey, Target};
+use crate::status::{Class, Failure};
+
+/// What a repetition does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Changes nothing at all.
+    Read,
+    /// Is recognised by the server, or has the same effect as doing it once.
+    Same,
+    /// Does it again.
+    Never,
+}
+
+/// Where a call goes, and how long it may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) queue: Option<&'a QueueKey>,
+    /// Only to this node.
+    pub(crate) only: Option<&'a Target>,
+    pub(crate) repeat: Repeat,
+    pub(crate) deadline: Instant,
+    /// An attempt that lasts longer is given up.
+    pub(crate) attempt_max: Duration,
+}
+
+impl Shared {
+    /// Attempts `rpc` until it succeeds, is refused, or the deadline has passed.
+    pub(crate) async fn call<T, F>(
+        &self,
+        call: Call<'_>,
+        mut rpc: impl FnMut(Target, Instant) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut backoff = Backoff::default();
+        let mut maybe = false;
+        loop {
+            let Some(target) = self.find(call).await else {
+                return Err(over(
+                    call.repeat,
+                    maybe,
+                    Error::Unavailable { message: "no node answered".into() },
+                ));
+            };
+            let until = call.deadline.min(Instant::now() + call.attempt_max);
+            let failure = match tokio::time::timeout_at(until, rpc(target.clone(), until)).await {
+                Ok(Ok(response)) => {
+                    self.router.worked(&target);
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) => Failure::from_status(&status),
+                Err(_) => Failure::stalled(&target.address, call.attempt_max),
+            };
+            self.note(call.queue, &target, &failure);
+            maybe |= failure.class == Class::Maybe;
+            let again = match failure.class {
+                Class::Refused => false,
+                Class::Again => true,
+                Class::Maybe => call.repeat != Repeat::Never,
+            };
+            let pause = backoff.next(&self.entropy, failure.retry_after);
+            if !again || Instant::now() + pause >= call.deadline {
+                return Err(over(call.repeat, maybe, failure.error));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn find(&self, call: Call<'_>) -> Option<Target> {
+        match (call.only, call.queue) {
+            (Some(target), _) => Some(target.clone()),
+            (None, None) => Some(self.router.any()),
+            (None, Some(queue)) => {
+                tokio::time::timeout_at(call.deadline, self.router.target(queue)).await.ok()
+            }
+        }
+    }
+
+    /// Lets the router learn from a failed attempt.
+    pub(crate) fn note(&self, queue: Option<&QueueKey>, target: &Target, failure: &Failure) {
+        if failure.transport {
+            self.router.failed(target);
+        } else if failure.class != Class::Refused
+            && !matches!(failure.error, Error::Overloaded { .. })
+            && let Some(queue) = queue
+        {
+            self.router.moved(queue);
+        }
+    }
+}
+
+fn over(repeat: Repeat, maybe: bool, error: Error) -> Error {
+    match error {
+        // A read has no outcome that could matter: it just got no answer.
+        Error::OutcomeUnknown { message } if repeat == Repeat::Read => Error::Unavailable { message },
+        error if maybe && repeat != Repeat::Read => error.into_unknown(),
+        error => error,
+    }
+}

@@ -1,0 +1,304 @@
+//! Settles on their way: waiting to be written, and written but not answered.
+//!
+//! Invariants: settles are written in the order in which they were asked for, and answered in that order. What was
+//! written to a stream that broke is written again, before anything else: settling twice is answered the same way twice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use phalanx_proto::v1;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::lease::Lease;
+use crate::error::Error;
+use crate::limits;
+
+/// Streams on which a settle may stay unanswered before it is given up.
+const WRITES_MAX: u32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Ack,
+    Nack { delay_ms: u64 },
+    Reject,
+    Extend { lease_ms: u64 },
+}
+
+type Promise = oneshot::Sender<Result<(), Error>>;
+
+struct Op {
+    lease: Arc<Lease>,
+    action: Action,
+    deadline: Instant,
+    promises: Vec<Promise>,
+    written_at: Instant,
+    writes: u32,
+}
+
+/// What an answer says about a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is settled, or its lease is over: nothing more will come of it.
+    Over { token: u64, lost: bool },
+    /// The lease lasts this long from when the extension was written; 0: as long as it was given for.
+    Extended { token: u64, written_at: Instant, lease_ms: u64 },
+}
+
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    pub(crate) work: Notify,
+    settle_deadline: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    pending: VecDeque<Op>,
+    /// By token: a later extension replaces an earlier one that is not written yet.
+    extends: BTreeMap<u64, Op>,
+    written: VecDeque<Op>,
+    closed: Option<Error>,
+}
+
+impl Desk {
+    pub(crate) fn new(settle_deadline: Duration) -> Self {
+        Self { state: Mutex::default(), work: Notify::new(), settle_deadline }
+    }
+
+    /// Asks for a final settle.
+    pub(crate) fn settle(&self, lease: &Arc<Lease>, action: Action) -> oneshot::Receiver<Result<(), Error>> {
+        let (sender, receiver) = oneshot::channel();
+        let op = self.op(lease, action, Some(sender));
+        let mut state = self.state.lock();
+        match state.closed.clone() {
+            Some(error) => op.resolve(&Err(error)),
+            None => state.pending.push_back(op),
+        }
+        drop(state);
+        self.work.notify_one();
+        receiver
+    }
+
+    /// Asks for an extension. `wanted`: somebody waits for the answer.
+    pub(crate) fn extend(
+        &self,
+        lease: &Arc<Lease>,
+        lease_ms: u64,
+        wanted: bool,
+    ) -> Option<oneshot::Receiver<Result<(), Error>>> {
+        let (sender, receiver) = wanted.then(oneshot::channel).unzip();
+        let mut op = self.op(lease, Action::Extend { lease_ms }, sender);
+        let mut state = self.state.lock();
+        if let Some(error) = state.closed.clone() {
+            op.resolve(&Err(error));
+        } else {
+            if let Some(earlier) = state.extends.remove(&lease.token) {
+                op.promises.extend(earlier.promises.into_iter().filter(|promise| !promise.is_closed()));
+            }
+            state.extends.insert(lease.token, op);
+        }
+        drop(state);
+        self.work.notify_one();
+        receiver
+    }
+
+    fn op(&self, lease: &Arc<Lease>, action: Action, promise: Option<Promise>) -> Op {
+        let now = Instant::now();
+        Op {
+            lease: lease.clone(),
+            action,
+            deadline: now + self.settle_deadline,
+            promises: promise.into_iter().collect(),
+            written_at: now,
+            writes: 0,
+        }
+    }
+
+    /// Settles that are not answered.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.state.lock();
+        state.pending.len() + state.extends.len() + state.written.len()
+    }
+
+    pub(crate) fn has_unwritten(&self) -> bool {
+        let state = self.state.lock();
+        !state.pending.is_empty() || !state.extends.is_empty()
+    }
+
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.state.lock().written.is_empty()
+    }
+
+    /// The next frame: as much as waits, neighbours as ranges.
+    pub(crate) fn next_frame(&self) -> Vec<v1::SettleItem> {
+        let now = Instant::now();
+        let mut items: Vec<v1::SettleItem> = Vec::new();
+        let mut last = None;
+        let mut state = self.state.lock();
+        for _ in 0..limits::SETTLES_PER_FRAME {
+            // What was written before comes first; an extension is more urgent than a settle.
+            let mut op = state.pending.pop_front_if(|op| op.writes > 0);
+            if op.is_none() {
+                op = state.extends.pop_first().map(|(_, op)| op);
+            }
+            let Some(op) = op.or_else(|| state.pending.pop_front()) else { break };
+            write(&mut items, &mut last, op, now, &mut state.written);
+        }
+        items
+    }
+
+    /// The stream broke: what it did not answer is written again. Answers of those given up.
+    pub(crate) fn rewind(&self) -> Vec<Answer> {
+        let mut state = self.state.lock();
+        let mut answers = Vec::new();
+        while let Some(op) = state.written.pop_back() {
+            if op.writes < WRITES_MAX {
+                state.pending.push_front(op);
+            } else {
+                answers.push(Answer::Over { token: op.lease.token, lost: true });
+                let message = String::from("the server passed the settle over");
+                op.resolve(&Err(Error::OutcomeUnknown { message }));
+            }
+        }
+        answers
+    }
+
+    /// Books an answer.
+    pub(crate) fn answer(&self, outcome: &v1::SettleOutcome) -> Vec<Answer> {
+        let Some(tokens) = outcome.tokens else { return Vec::new() };
+        let tokens = tokens.first..=tokens.last;
+        let mut state = self.state.lock();
+        let mut answers = Vec::new();
+        let mut at = 0;
+        // Neighbours may come as one: everything from the front that fits; and one further back only if none did.
+        while let Some(op) = state.written.get(at) {
+            if op.is_answered_by(&tokens, outcome.result()) {
+                // The server answers in order: what it skipped, it did not know.
+                for skipped in state.written.drain(..at) {
+                    answers.push(skipped.passed_over());
+                }
+                at = 0;
+                let op = state.written.pop_front().expect("it was just looked at");
+                answers.push(op.answered(outcome.result()));
+            } else if answers.is_empty() {
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// The server has answered all that was written: what is left, it did not know.
+    pub(crate) fn all_answered(&self) -> Vec<Answer> {
+        self.state.lock().written.drain(..).map(Op::passed_over).collect()
+    }
+
+    /// Reports overdue settles as unknown; they are repeated all the same.
+    pub(crate) fn expire(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let State { pending, extends, written, .. } = &mut *state;
+        for op in written.iter_mut().chain(pending).chain(extends.values_mut()) {
+            if op.deadline <= now {
+                for promise in op.promises.drain(..) {
+                    let message = String::from("no answer to the settle before the deadline");
+                    let _unwanted = promise.send(Err(Error::OutcomeUnknown { message }));
+                }
+            }
+        }
+    }
+
+    /// Nothing can be settled any more. What may have been carried out is unknown.
+    pub(crate) fn close(&self, error: &Error) {
+        let mut state = self.state.lock();
+        state.closed.get_or_insert_with(|| error.clone());
+        for op in std::mem::take(&mut state.written) {
+            op.resolve(&Err(error.clone().into_unknown()));
+        }
+        let extends = std::mem::take(&mut state.extends).into_values();
+        for op in std::mem::take(&mut state.pending).into_iter().chain(extends) {
+            let verdict = if op.writes > 0 { error.clone().into_unknown() } else { error.clone() };
+            op.resolve(&Err(verdict));
+        }
+    }
+}
+
+impl Op {
+    fn resolve(self, result: &Result<(), Error>) {
+        for promise in self.promises {
+            let _unwanted = promise.send(result.clone());
+        }
+    }
+
+    fn is_answered_by(&self, tokens: &RangeInclusive<u64>, result: v1::SettleResult) -> bool {
+        let fits = match result {
+            v1::SettleResult::Acked => self.action == Action::Ack,
+            v1::SettleResult::Nacked => matches!(self.action, Action::Nack { .. }),
+            v1::SettleResult::Rejected => self.action == Action::Reject,
+            v1::SettleResult::Extended => matches!(self.action, Action::Extend { .. }),
+            v1::SettleResult::LeaseOver | v1::SettleResult::Unspecified => true,
+        };
+        fits && tokens.contains(&self.lease.token)
+    }
+
+    fn answered(self, result: v1::SettleResult) -> Answer {
+        let token = self.lease.token;
+        match (result, self.action) {
+            (v1::SettleResult::LeaseOver | v1::SettleResult::Unspecified, _) => return self.passed_over(),
+            (_, Action::Extend { lease_ms }) => {
+                let answer = Answer::Extended { token, written_at: self.written_at, lease_ms };
+                self.resolve(&Ok(()));
+                answer
+            }
+            _ => {
+                self.resolve(&Ok(()));
+                Answer::Over { token, lost: false }
+            }
+        }
+    }
+
+    fn passed_over(self) -> Answer {
+        let token = self.lease.token;
+        self.resolve(&Err(Error::LeaseOver { token }));
+        Answer::Over { token, lost: true }
+    }
+}
+
+/// Adds `op` to the frame: to the range before, if it is that one's neighbour.
+fn write(
+    items: &mut Vec<v1::SettleItem>,
+    last: &mut Option<Action>,
+    mut op: Op,
+    now: Instant,
+    written: &mut VecDeque<Op>,
+) {
+    let token = op.lease.token;
+    op.written_at = now;
+    op.writes += 1;
+    let range = v1::TokenRange { first: token, last: token };
+    if let (Some(item), true) = (items.last_mut(), *last == Some(op.action)) {
+        match item.tokens.last_mut() {
+            Some(before) if before.last + 1 == token => before.last = token,
+            _ => item.tokens.push(range),
+        }
+    } else {
+        let (action, delay_ms, lease_ms) = match op.action {
+            Action::Ack => (v1::SettleAction::Ack, 0, 0),
+            Action::Nack { delay_ms } => (v1::SettleAction::Nack, delay_ms, 0),
+            Action::Reject => (v1::SettleAction::Reject, 0, 0),
+            Action::Extend { lease_ms } => (v1::SettleAction::Extend, 0, lease_ms),
+        };
+        items.push(v1::SettleItem {
+            action: action.into(),
+            tokens: vec![range],
+            up_to: 0,
+            delay_ms,
+            lease_ms,
+        });
+        *last = Some(op.action);
+    }
+    written.push_back(op);
+}

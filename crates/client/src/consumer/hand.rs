@@ -1,0 +1,244 @@
+//! What a consumer holds: deliveries waiting to be taken by the application, and those it works on.
+//!
+//! Invariant: every delivery that came and is neither settled nor lost is in `held`, so that a reconnect can name it;
+//! those of them that the application has not taken yet are also in `ready`, in the order in which they came.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+use phalanx_proto::v1;
+use tokio::time::Instant;
+
+use super::delivery::ReturnReason;
+use super::desk::Answer;
+use super::lease::Lease;
+use crate::error::Error;
+
+/// Deliveries held beyond the window that are still taken for a late change of it, and not for a broken server.
+const SLACK: usize = 1_024;
+
+pub(super) struct Hand {
+    state: Mutex<State>,
+    waker: AtomicWaker,
+    /// `None`: leases are not extended.
+    max_processing: Option<Duration>,
+}
+
+struct State {
+    held: BTreeMap<u64, Held>,
+    ready: VecDeque<(v1::Delivery, Arc<Lease>)>,
+    window: v1::Window,
+    /// Largest number of messages that the window ever allowed.
+    window_peak: usize,
+    window_changed: bool,
+    lease: Duration,
+    closing: bool,
+    ended: Option<Option<Error>>,
+}
+
+struct Held {
+    lease: Arc<Lease>,
+    extend_until: Option<Instant>,
+    /// An extension is on its way.
+    extending: bool,
+}
+
+impl Hand {
+    pub(super) fn new(window: v1::Window, max_processing: Option<Duration>) -> Self {
+        let state = State {
+            held: BTreeMap::new(),
+            ready: VecDeque::new(),
+            window,
+            window_peak: window.messages as usize,
+            window_changed: false,
+            lease: Duration::ZERO,
+            closing: false,
+            ended: None,
+        };
+        Self { state: Mutex::new(state), waker: AtomicWaker::new(), max_processing }
+    }
+
+    /// The next delivery for the application; `None`: there will be no more.
+    pub(super) fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(v1::Delivery, Arc<Lease>), Error>>> {
+        self.waker.register(cx.waker());
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        while let Some((delivery, lease)) = state.ready.pop_front() {
+            if lease.is_lost(now) {
+                lease.let_go();
+                continue;
+            }
+            if let Some(held) = state.held.get_mut(&lease.token) {
+                held.extend_until = self.max_processing.map(|max| now + max);
+            }
+            return Poll::Ready(Some(Ok((delivery, lease))));
+        }
+        let closing = state.closing;
+        match &mut state.ended {
+            None if closing => Poll::Ready(None),
+            None => Poll::Pending,
+            Some(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+
+    /// A stream is attached: the leases that were lost meanwhile, unless a settle of them is still to be answered.
+    pub(super) fn attached(&self, attached: &v1::ConsumerAttached) {
+        let mut state = self.state.lock();
+        state.lease = Duration::from_millis(attached.lease_ms);
+        for token in &attached.lost {
+            if state.held.get(token).is_some_and(|held| !held.lease.is_settling())
+                && let Some(held) = state.held.remove(token)
+            {
+                held.lease.lose(ReturnReason::ConsumerLost);
+            }
+        }
+    }
+
+    /// Takes deliveries in. `Err`: more than any window allowed.
+    pub(super) fn take(&self, deliveries: Vec<v1::Delivery>) -> Result<(), &'static str> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        for delivery in deliveries {
+            let deadline = now + Duration::from_millis(delivery.lease_left_ms);
+            if let Some(held) = state.held.get(&delivery.token) {
+                // Sent again after a reconnect, and still in hand.
+                held.lease.set_deadline(deadline);
+                continue;
+            }
+            if state.held.len() >= state.window_peak + SLACK {
+                return Err("more deliveries than the window allows");
+            }
+            let lease = Arc::new(Lease::new(delivery.token, deadline));
+            let extend_until = self.max_processing.map(|max| now + max);
+            let held = Held { lease: lease.clone(), extend_until, extending: false };
+            state.held.insert(delivery.token, held);
+            state.ready.push_back((delivery, lease));
+        }
+        drop(state);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// The server took a lease away.
+    pub(super) fn lost(&self, ended: &v1::LeaseEnded) {
+        if let Some(held) = self.state.lock().held.remove(&ended.token) {
+            held.lease.lose(ReturnReason::from_wire(ended.reason));
+        }
+    }
+
+    /// Books what was said about settles and extensions.
+    pub(super) fn answered(&self, answers: Vec<Answer>) {
+        let mut state = self.state.lock();
+        let in_force = state.lease;
+        for answer in answers {
+            match answer {
+                Answer::Over { token, lost } => {
+                    if let Some(held) = state.held.remove(&token)
+                        && lost
+                    {
+                        held.lease.lose(ReturnReason::Expired);
+                    }
+                }
+                Answer::Extended { token, written_at, lease_ms } => {
+                    if let Some(held) = state.held.get_mut(&token) {
+                        let lease = if lease_ms == 0 { in_force } else { Duration::from_millis(lease_ms) };
+                        held.extending = false;
+                        held.lease.set_deadline(written_at + lease);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tokens to name to the server, as ranges without a foreign token in between.
+    pub(super) fn tokens(&self) -> Vec<v1::TokenRange> {
+        let mut ranges: Vec<v1::TokenRange> = Vec::new();
+        for token in self.state.lock().held.keys().copied() {
+            match ranges.last_mut() {
+                Some(range) if range.last + 1 == token => range.last = token,
+                _ => ranges.push(v1::TokenRange { first: token, last: token }),
+            }
+        }
+        ranges
+    }
+
+    /// How often to look for leases that need an extension.
+    pub(super) fn sweep_interval(&self) -> Duration {
+        (self.state.lock().lease / 6).clamp(Duration::from_millis(10), Duration::from_secs(5))
+    }
+
+    /// Leases to be extended now: those past half of their time. Forgets those that ended and nobody holds.
+    pub(super) fn sweep(&self) -> Vec<Arc<Lease>> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let half = state.lease / 2;
+        state.held.retain(|_, held| {
+            held.lease.is_wanted() || held.lease.is_settling() || held.lease.deadline() > now
+        });
+        let mut due = Vec::new();
+        for held in state.held.values_mut() {
+            let allowed = held.extend_until.is_some_and(|until| now < until);
+            if allowed && !held.extending && held.lease.is_wanted() && held.lease.deadline() <= now + half {
+                held.extending = true;
+                due.push(held.lease.clone());
+            }
+        }
+        due
+    }
+
+    pub(super) fn set_window(&self, window: v1::Window) {
+        let mut state = self.state.lock();
+        state.window = window;
+        state.window_peak = state.window_peak.max(window.messages as usize);
+        state.window_changed = true;
+    }
+
+    /// The window to attach with.
+    pub(super) fn window(&self) -> v1::Window {
+        let mut state = self.state.lock();
+        state.window_changed = false;
+        state.window
+    }
+
+    pub(super) fn changed_window(&self) -> Option<v1::Window> {
+        let mut state = self.state.lock();
+        std::mem::take(&mut state.window_changed).then_some(state.window)
+    }
+
+    pub(super) fn has_changed_window(&self) -> bool {
+        self.state.lock().window_changed
+    }
+
+    /// The application wants no more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closing = true;
+        state.ready.clear();
+        drop(state);
+        self.waker.wake();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state.lock().closing
+    }
+
+    /// There will be no more deliveries, and those in hand are lost. `None`: the application wanted it so.
+    pub(super) fn end(&self, error: Option<Error>) {
+        let mut state = self.state.lock();
+        if state.ended.is_none() {
+            state.ended = Some(error);
+        }
+        for held in std::mem::take(&mut state.held).into_values() {
+            held.lease.lose(ReturnReason::ConsumerClosed);
+        }
+        drop(state);
+        self.waker.wake();
+    }
+}

@@ -1,0 +1,415 @@
+//! What a producer holds: messages waiting to be sent, and batches not yet confirmed.
+//!
+//! Invariants: messages leave `waiting` in the order in which they came, and `in_flight` in the order of its numbers,
+//! which are consecutive; `used_*` covers both. A message that has a number is sent until it is answered, whatever its
+//! caller was told at the deadline.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use phalanx_proto::v1;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::confirmation::{BatchConfirmation, Confirmation, Promise};
+use crate::error::Error;
+use crate::id::Id;
+use crate::limits;
+use crate::message::Message;
+
+/// Bounds of one producer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowLimits {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+    pub(super) coalesce: usize,
+    pub(super) send_deadline: Duration,
+}
+
+impl Default for WindowLimits {
+    fn default() -> Self {
+        Self {
+            messages: limits::PRODUCER_WINDOW_MESSAGES,
+            bytes: limits::PRODUCER_WINDOW_BYTES,
+            coalesce: limits::COALESCE_MESSAGES,
+            send_deadline: limits::SEND_DEADLINE,
+        }
+    }
+}
+
+/// What one call of `enqueue` brought.
+pub(super) struct Item {
+    pub(super) load: Load,
+    pub(super) bytes: usize,
+    pub(super) slot: Slot,
+}
+
+pub(super) enum Load {
+    /// May share a batch with others.
+    One(v1::Message),
+    /// A batch of its own.
+    Many(Vec<v1::Message>),
+}
+
+/// The caller's side of an item.
+pub(super) struct Slot {
+    pub(super) count: usize,
+    /// Place in the order of enqueuing, for `flush`.
+    pub(super) ordinal: u64,
+    pub(super) deadline: Instant,
+    pub(super) promise: Promise,
+}
+
+/// Messages under one number.
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) messages: Vec<v1::Message>,
+    pub(super) bytes: usize,
+    pub(super) slots: Vec<Slot>,
+    /// It was written to a stream that ended without an answer to it.
+    pub(super) maybe: bool,
+}
+
+pub(super) struct Window {
+    pub(super) limits: WindowLimits,
+    /// Callers of `enqueue`, first come first served.
+    line: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    /// Something left the window.
+    room: Notify,
+    /// Something entered it, or no more will.
+    pub(super) work: Notify,
+    /// Something was resolved.
+    progress: Notify,
+}
+
+pub(super) struct State {
+    pub(super) producer_id: Id,
+    pub(super) next_number: u64,
+    pub(super) waiting: VecDeque<Item>,
+    pub(super) in_flight: VecDeque<Batch>,
+    /// Batches of `in_flight` that are written to the present stream.
+    pub(super) written: usize,
+    pub(super) coalesce: usize,
+    /// Streams in a row that ended with a gap in the numbers.
+    pub(super) gaps: u32,
+    pub(super) used_messages: usize,
+    pub(super) used_bytes: usize,
+    next_ordinal: u64,
+    first_error: Option<Error>,
+    closed: bool,
+}
+
+impl Window {
+    pub(super) fn new(limits: WindowLimits, producer_id: Id) -> Self {
+        let state = State {
+            producer_id,
+            next_number: 1,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            written: 0,
+            coalesce: limits.coalesce,
+            gaps: 0,
+            used_messages: 0,
+            used_bytes: 0,
+            next_ordinal: 0,
+            first_error: None,
+            closed: false,
+        };
+        Self {
+            limits,
+            line: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+            room: Notify::new(),
+            work: Notify::new(),
+            progress: Notify::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) async fn enqueue(&self, message: Message) -> Result<Confirmation, Error> {
+        let bytes = message.size();
+        check(&[bytes])?;
+        let (sender, receiver) = oneshot::channel();
+        let mut item = Some(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));
+        self.admit(&mut item).await?;
+        Ok(Confirmation(receiver))
+    }
+
+    pub(super) fn try_enqueue(&self, message: Message) -> Result<Confirmation, (Message, Option<Error>)> {
+        let bytes = message.size();
+        if let Err(error) = check(&[bytes]) {
+            return Err((message, Some(error)));
+        }
+        // Someone who waits comes first.
+        let Ok(_line) = self.line.try_lock() else { return Err((message, None)) };
+        let mut state = self.lock();
+        if state.closed {
+            return Err((message, Some(Error::Closed)));
+        }
+        if !state.has_room(&self.limits, 1, bytes) {
+            return Err((message, None));
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.push(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));
+        drop(state);
+        self.work.notify_one();
+        Ok(Confirmation(receiver))
+    }
+
+    pub(super) async fn enqueue_batch(&self, messages: Vec<Message>) -> Result<BatchConfirmation, Error> {
+        let sizes: Vec<usize> = messages.iter().map(Message::size).collect();
+        check(&sizes)?;
+        let (sender, receiver) = oneshot::channel();
+        let count = messages.len();
+        let load = Load::Many(messages.into_iter().map(Message::into_wire).collect());
+        let mut item = Some(self.item(load, count, sizes.iter().sum(), Promise::Many(sender)));
+        self.admit(&mut item).await?;
+        Ok(BatchConfirmation(receiver))
+    }
+
+    fn item(&self, load: Load, count: usize, bytes: usize, promise: Promise) -> Item {
+        let deadline = Instant::now() + self.limits.send_deadline;
+        Item { load, bytes, slot: Slot { count, ordinal: 0, deadline, promise } }
+    }
+
+    /// Puts the item at the end of the window as soon as there is room. Takes it at that moment only, so that a call
+    /// that is dropped before leaves nothing behind.
+    async fn admit(&self, item: &mut Option<Item>) -> Result<(), Error> {
+        let deadline = item.as_ref().map_or_else(Instant::now, |item| item.slot.deadline);
+        let admitted = tokio::time::timeout_at(deadline, async {
+            let _line = self.line.lock().await;
+            loop {
+                {
+                    let mut state = self.lock();
+                    if state.closed {
+                        return Err(Error::Closed);
+                    }
+                    if let Some(next) = item.take_if(|i| state.has_room(&self.limits, i.slot.count, i.bytes))
+                    {
+                        state.push(next);
+                        return Ok(());
+                    }
+                }
+                self.room.notified().await;
+            }
+        })
+        .await;
+        match admitted {
+            Ok(Ok(())) => {
+                self.work.notify_one();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(not_sent()),
+        }
+    }
+
+    /// Waits until all that is in the window now is resolved; the first error since the last time.
+    pub(super) async fn flush(&self) -> Result<(), Error> {
+        let target = self.lock().next_ordinal;
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if state.oldest_unresolved().is_none_or(|oldest| oldest >= target) {
+                    return state.first_error.take().map_or(Ok(()), Err);
+                }
+            }
+            progress.await;
+        }
+    }
+
+    pub(super) fn refuse_more(&self) {
+        self.lock().closed = true;
+        self.room.notify_one();
+        self.work.notify_one();
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.lock().used_messages
+    }
+
+    /// Tells those who wait that something left the window or was resolved.
+    pub(super) fn moved_on(&self) {
+        self.room.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    /// Resolves what is overdue; answers when to look again.
+    pub(super) fn expire(&self) -> Instant {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let resolved = state.expire(now);
+        let next = state.next_deadline().unwrap_or(now + self.limits.send_deadline);
+        drop(state);
+        if resolved {
+            self.moved_on();
+        }
+        next
+    }
+}
+
+impl State {
+    /// Whether the owner closed it and all is answered.
+    pub(super) fn is_over(&self) -> bool {
+        self.closed && self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    fn has_room(&self, limits: &WindowLimits, count: usize, bytes: usize) -> bool {
+        let messages = self.used_messages == 0 || self.used_messages + count <= limits.messages;
+        let bytes = self.used_bytes == 0 || self.used_bytes + bytes <= limits.bytes;
+        messages && bytes
+    }
+
+    fn push(&mut self, mut item: Item) {
+        item.slot.ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        self.used_messages += item.slot.count;
+        self.used_bytes += item.bytes;
+        self.waiting.push_back(item);
+    }
+
+    /// Whether there is something to write to the present stream.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.written < self.in_flight.len()
+            || (!self.waiting.is_empty() && self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX)
+    }
+
+    /// Whether there is anything to do for a stream at all.
+    pub(super) fn has_work(&self) -> bool {
+        !self.in_flight.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// The next frame: batches of earlier streams first, then all that waits, up to the size of a frame.
+    pub(super) fn next_frame(&mut self) -> Vec<v1::ProducerBatch> {
+        let mut frame = Vec::new();
+        let mut bytes = 0;
+        while bytes < limits::FRAME_BYTES {
+            if self.written == self.in_flight.len() && !self.number_next() {
+                break;
+            }
+            let batch = &self.in_flight[self.written];
+            bytes += batch.bytes;
+            frame.push(v1::ProducerBatch { number: batch.number, messages: batch.messages.clone() });
+            self.written += 1;
+        }
+        frame
+    }
+
+    /// Makes a batch of what waits; whether there was anything, and room for it.
+    fn number_next(&mut self) -> bool {
+        if self.in_flight.len() >= limits::BATCHES_IN_FLIGHT_MAX {
+            return false;
+        }
+        let Some(first) = self.waiting.pop_front() else { return false };
+        let mut batch = Batch {
+            number: self.next_number,
+            messages: Vec::new(),
+            bytes: first.bytes,
+            slots: vec![first.slot],
+            maybe: false,
+        };
+        match first.load {
+            Load::Many(messages) => batch.messages = messages,
+            Load::One(message) => {
+                batch.messages.push(message);
+                if first.bytes <= limits::COALESCE_MESSAGE_BYTES_MAX {
+                    self.coalesce_into(&mut batch);
+                }
+            }
+        }
+        self.next_number += 1;
+        self.in_flight.push_back(batch);
+        true
+    }
+
+    fn coalesce_into(&mut self, batch: &mut Batch) {
+        while batch.messages.len() < self.coalesce {
+            let joins = |item: &mut Item| {
+                matches!(item.load, Load::One(_))
+                    && item.bytes <= limits::COALESCE_MESSAGE_BYTES_MAX
+                    && batch.bytes + item.bytes <= limits::COALESCE_BYTES
+            };
+            let Some(item) = self.waiting.pop_front_if(joins) else { return };
+            if let Load::One(message) = item.load {
+                batch.messages.push(message);
+            }
+            batch.bytes += item.bytes;
+            batch.slots.push(item.slot);
+        }
+    }
+
+    /// Takes a batch out of the books.
+    pub(super) fn release(&mut self, batch: &Batch) {
+        self.used_messages -= batch.messages.len();
+        self.used_bytes -= batch.bytes;
+    }
+
+    pub(super) fn note_error(&mut self, error: &Error) {
+        self.first_error.get_or_insert_with(|| error.clone());
+    }
+
+    fn oldest_unresolved(&self) -> Option<u64> {
+        let owed = |slot: &&Slot| slot.promise.is_owed();
+        let numbered = self.in_flight.iter().flat_map(|batch| &batch.slots).find(owed);
+        numbered.or_else(|| self.waiting.front().map(|item| &item.slot)).map(|slot| slot.ordinal)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let owed = |slot: &&Slot| slot.promise.is_owed();
+        let numbered = self.in_flight.iter().flat_map(|batch| &batch.slots).find(owed);
+        numbered.or_else(|| self.waiting.front().map(|item| &item.slot)).map(|slot| slot.deadline)
+    }
+
+    /// Deadlines rise in the order of enqueuing, but for callers that waited for room.
+    fn expire(&mut self, now: Instant) -> bool {
+        let mut resolved = false;
+        let unknown =
+            || Error::OutcomeUnknown { message: String::from("no confirmation before the deadline") };
+        for slot in self.in_flight.iter_mut().flat_map(|batch| &mut batch.slots) {
+            if slot.promise.is_owed() && slot.deadline <= now {
+                slot.promise.fail(unknown());
+                self.first_error.get_or_insert_with(unknown);
+                resolved = true;
+            }
+        }
+        while let Some(mut item) = self.waiting.pop_front_if(|item| item.slot.deadline <= now) {
+            self.used_messages -= item.slot.count;
+            self.used_bytes -= item.bytes;
+            let error = not_sent();
+            self.note_error(&error);
+            item.slot.promise.fail(error);
+            resolved = true;
+        }
+        resolved
+    }
+}
+
+fn not_sent() -> Error {
+    Error::Unavailable { message: String::from("the deadline passed before the message could be sent") }
+}
+
+/// What no queue takes is refused here, before it has a number.
+fn check(sizes: &[usize]) -> Result<(), Error> {
+    let bytes: usize = sizes.iter().sum();
+    if sizes.is_empty() {
+        return Err(Error::Invalid { message: String::from("a batch needs at least one message") });
+    }
+    if sizes.len() > limits::BATCH_MESSAGES_MAX {
+        let message =
+            format!("a batch has at most {} messages, not {}", limits::BATCH_MESSAGES_MAX, sizes.len());
+        return Err(Error::Invalid { message });
+    }
+    if bytes > limits::BATCH_BYTES_MAX {
+        let message = format!("a batch has at most {} bytes, not {bytes}", limits::BATCH_BYTES_MAX);
+        return Err(Error::Invalid { message });
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Where a call goes: to the leader of its queue when that is known and reachable, otherwise to any node, which forwards.
+//!
+//! Invariant: there is always a target. Addresses that failed are only avoided for a while, and when all are avoided,
+//! the one whose time ends first is tried.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use phalanx_proto::v1;
+use phalanx_proto::v1::cluster_client::ClusterClient;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::builder::Settings;
+use crate::connector::Connector;
+use crate::error::Error;
+use crate::limits;
+use crate::status::Failure;
+
+/// A queue, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct QueueKey {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+/// Where to send a call.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: Arc<str>,
+    pub(crate) channel: Channel,
+}
+
+pub(crate) struct Router {
+    settings: Settings,
+    connector: Arc<dyn Connector>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The configured ones first.
+    nodes: Vec<Node>,
+    /// The one to ask next for a leader.
+    preferred: usize,
+    leaders: HashMap<QueueKey, Leader>,
+}
+
+struct Node {
+    target: Target,
+    avoid_until: Option<Instant>,
+    /// The next penalty.
+    penalty: Duration,
+}
+
+struct Leader {
+    address: Arc<str>,
+    learnt: Instant,
+}
+
+impl Router {
+    pub(crate) fn new(
+        addresses: &[String],
+        settings: Settings,
+        connector: Arc<dyn Connector>,
+    ) -> Result<Self, Error> {
+        let state = State { nodes: Vec::new(), preferred: 0, leaders: HashMap::new() };
+        let router = Self { settings, connector, state: Mutex::new(state) };
+        for address in addresses {
+            if router.node(address)?.is_none() {
+                return Err(Error::Invalid {
+                    message: format!("more than {} addresses", limits::ADDRESSES_MAX),
+                });
+            }
+        }
+        Ok(router)
+    }
+
+    /// The channel to `address`, made if need be; `None` when too many are known.
+    fn node(&self, address: &str) -> Result<Option<Target>, Error> {
+        let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let mut state = self.state.lock();
+        if let Some(node) = state.nodes.iter().find(|node| *node.target.address == *uri) {
+            return Ok(Some(node.target.clone()));
+        }
+        if state.nodes.len() >= limits::ADDRESSES_MAX {
+            return Ok(None);
+        }
+        let invalid = |why: String| Error::Invalid { message: format!("address {address:?}: {why}") };
+        let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| invalid(error.to_string()))?;
+        if endpoint.uri().authority().is_none() || endpoint.uri().scheme_str() != Some("http") {
+            return Err(invalid(String::from("expected http://host:port")));
+        }
+        let endpoint = endpoint
+            .connect_timeout(self.settings.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(self.settings.keepalive_interval)
+            .keep_alive_timeout(self.settings.keepalive_timeout)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
+        let target = Target { address: uri.into(), channel: self.connector.channel(endpoint) };
+        state.nodes.push(Node { target: target.clone(), avoid_until: None, penalty: limits::PENALTY_MIN });
+        Ok(Some(target))
+    }
+
+    /// Any node.
+    pub(crate) fn any(&self) -> Target {
+        let state = self.state.lock();
+        state.nodes[state.choose(Instant::now())].target.clone()
+    }
+
+    /// A node that knows the cluster by this address.
+    pub(crate) fn at(&self, address: &str) -> Result<Target, Error> {
+        let full = || Error::Invalid { message: format!("more than {} addresses", limits::ADDRESSES_MAX) };
+        self.node(address)?.ok_or_else(full)
+    }
+
+    /// The best node for this queue.
+    pub(crate) async fn target(&self, queue: &QueueKey) -> Target {
+        if !self.settings.go_to_leader {
+            return self.any();
+        }
+        if let Some(known) = self.known_leader(queue) {
+            return known;
+        }
+        let seed = self.any();
+        let mut client = ClusterClient::new(seed.channel.clone());
+        let request =
+            v1::TopologyRequest { namespace: queue.namespace.to_string(), queue: queue.name.to_string() };
+        match tokio::time::timeout(self.settings.stall_timeout, client.topology(request)).await {
+            Ok(Ok(response)) => self.learn(queue, response.into_inner()).unwrap_or(seed),
+            Ok(Err(status)) => {
+                // A node that answers with an error of its own (the queue may be too new for it) can still forward.
+                if Failure::from_status(&status).transport {
+                    self.failed(&seed);
+                }
+                seed
+            }
+            Err(_) => {
+                self.failed(&seed);
+                seed
+            }
+        }
+    }
+
+    fn known_leader(&self, queue: &QueueKey) -> Option<Target> {
+        let now = Instant::now();
+        let state = self.state.lock();
+        let leader = state.leaders.get(queue)?;
+        if now.duration_since(leader.learnt) > limits::TOPOLOGY_AGE_MAX {
+            return None;
+        }
+        let node = state.nodes.iter().find(|node| node.target.address == leader.address)?;
+        (!node.avoided(now)).then(|| node.target.clone())
+    }
+
+    /// Remembers the answer; the leader's node, unless it is unknown or to be avoided.
+    fn learn(&self, queue: &QueueKey, topology: v1::TopologyResponse) -> Option<Target> {
+        let mut leader = None;
+        for node in topology.nodes {
+            // An address that a node advertises and nobody can use is passed over: there is always the seed.
+            let target = self.node(&node.client_address).ok().flatten();
+            if node.node == topology.leader_node && node.node != 0 {
+                leader = target;
+            }
+        }
+        let leader = leader?;
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.leaders.len() >= limits::TOPOLOGY_QUEUES_MAX {
+            state.leaders.retain(|_, leader| now.duration_since(leader.learnt) <= limits::TOPOLOGY_AGE_MAX);
+            if state.leaders.len() >= limits::TOPOLOGY_QUEUES_MAX {
+                state.leaders.clear();
+            }
+        }
+        state.leaders.insert(queue.clone(), Leader { address: leader.address.clone(), learnt: now });
+        let avoided =
+            state.nodes.iter().any(|node| node.target.address == leader.address && node.avoided(now));
+        (!avoided).then_some(leader)
+    }
+
+    /// The node, or the way to it, failed: others first, for a while.
+    pub(crate) fn failed(&self, target: &Target) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.leaders.retain(|_, leader| leader.address != target.address);
+        if let Some(node) = state.nodes.iter_mut().find(|node| node.target.address == target.address)
+            && !node.avoided(now)
+        {
+            node.avoid_until = Some(now + node.penalty);
+            node.penalty = (node.penalty * 2).min(limits::PENALTY_MAX);
+        }
+        state.rotate();
+    }
+
+    /// The node answered.
+    pub(crate) fn worked(&self, target: &Target) {
+        let mut state = self.state.lock();
+        if let Some(node) = state.nodes.iter_mut().find(|node| node.target.address == target.address) {
+            node.avoid_until = None;
+            node.penalty = limits::PENALTY_MIN;
+        }
+    }
+
+    /// The queue's leader is not where it was thought to be; the next question goes to another node.
+    pub(crate) fn moved(&self, queue: &QueueKey) {
+        let mut state = self.state.lock();
+        state.leaders.remove(queue);
+        state.rotate();
+    }
+}
+
+impl State {
+    /// Index of the node to use when any will do.
+    fn choose(&self, now: Instant) -> usize {
+        let count = self.nodes.len();
+        let from_preferred = (0..count).map(|step| (self.preferred + step) % count);
+        from_preferred
+            .min_by_key(|index| {
+                let node = &self.nodes[*index];
+                if node.avoided(now) { node.avoid_until } else { None }
+            })
+            .expect("a router has at least one address")
+    }
+
+    fn rotate(&mut self) {
+        self.preferred = (self.preferred + 1) % self.nodes.len();
+    }
+}
+
+impl Node {
+    fn avoided(&self, now: Instant) -> bool {
+        self.avoid_until.is_some_and(|until| now < until)
+    }
+}
