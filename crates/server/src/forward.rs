@@ -124,7 +124,7 @@ fn unreachable(remote: &Remote, error: &tonic::transport::Error) -> Status {
     status::retry(Reason::PeerUnreachable, message, status::RETRY_LEADER)
 }
 
-fn transport(remote: &Remote, loss: Loss, error: Status) -> Status {
+pub(crate) fn transport(remote: &Remote, loss: Loss, error: Status) -> Status {
     if status::reason_of(&error).is_some() {
         return error;
     }
@@ -135,7 +135,7 @@ fn transport(remote: &Remote, loss: Loss, error: Status) -> Status {
     status::outcome_unknown(message)
 }
 
-fn late(loss: Loss) -> Status {
+pub(crate) fn late(loss: Loss) -> Status {
     match loss {
         Loss::Write => status::outcome_unknown("the leader did not answer in time"),
         Loss::Read => status::new(Reason::DeadlineExceeded, "the leader did not answer in time"),

@@ -131,7 +131,7 @@ pub async fn lead(state: &NodeState, caller: &Caller, group: GroupId) -> Result<
     if caller.forwarded {
         let now = leadership.borrow().clone();
         return if now.is_leader {
-            Ok(Leader::Here(Arc::clone(shard)))
+            Ok(Leader::Here(shard))
         } else {
             Err(status::not_leader(group, now.leader.map(|(_, node)| node)))
         };
@@ -139,7 +139,7 @@ pub async fn lead(state: &NodeState, caller: &Caller, group: GroupId) -> Result<
     let known =
         leadership.wait_for(|now| now.is_leader || now.leader.is_some_and(|(_, node)| node != state.node()));
     let leader = match tokio::time::timeout(LEADER_WAIT, known).await {
-        Ok(Ok(now)) if now.is_leader => return Ok(Leader::Here(Arc::clone(shard))),
+        Ok(Ok(now)) if now.is_leader => return Ok(Leader::Here(shard)),
         Ok(Ok(now)) => now.leader.map(|(_, node)| node),
         Ok(Err(_)) => return Err(status::unavailable("the node is stopping")),
         Err(_) => None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use phalanx_raft::Group;
 use phalanx_state_machine::ids::{GroupId, TimestampMs};
+use phalanx_state_machine::machine::Machine;
 use tokio::sync::watch;
 
 use crate::batcher::Batcher;
@@ -22,6 +23,8 @@ pub struct Shard {
     pub batcher: Arc<Batcher>,
     /// When a `Tick` would do something, as of the entry applied last.
     pub due: watch::Receiver<Option<TimestampMs>>,
+    /// Index of the entry applied last. For waiting: look at the machine after each change.
+    pub applied: watch::Receiver<u64>,
 }
 
 impl Shard {
@@ -29,6 +32,19 @@ impl Shard {
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.group.id()
+    }
+
+    /// Waits until `look` finds what it looks for in the machine; looks again after every entry applied here. `None` when the
+    /// group has stopped. The caller brings the deadline.
+    pub async fn until<R>(&self, mut look: impl FnMut(&Machine) -> Option<R>) -> Option<R> {
+        let mut applied = self.applied.clone();
+        loop {
+            applied.borrow_and_update();
+            if let Some(found) = self.group.read(&mut look) {
+                return Some(found);
+            }
+            applied.changed().await.ok()?;
+        }
     }
 
     /// Whether this node leads it and has its quorum.

@@ -25,6 +25,7 @@ pub struct Sink {
 struct Track {
     clock: Arc<MachineClock>,
     due: watch::Sender<Option<TimestampMs>>,
+    applied: watch::Sender<u64>,
     /// Entries up to this index were in the log when the group was opened: they are being replayed.
     replay_until: Mutex<u64>,
 }
@@ -42,6 +43,7 @@ impl Sink {
             Arc::new(Track {
                 clock: Arc::new(MachineClock::new(Arc::clone(&self.clock))),
                 due: watch::Sender::new(None),
+                applied: watch::Sender::new(0),
                 replay_until: Mutex::new(0),
             })
         });
@@ -64,6 +66,12 @@ impl Sink {
     pub fn due_of(&self, group: GroupId) -> watch::Receiver<Option<TimestampMs>> {
         self.track(group).due.subscribe()
     }
+
+    /// Index of the entry that a group applied last: changes with every entry.
+    #[must_use]
+    pub fn applied_of(&self, group: GroupId) -> watch::Receiver<u64> {
+        self.track(group).applied.subscribe()
+    }
 }
 
 impl EffectSink for Sink {
@@ -73,6 +81,7 @@ impl EffectSink for Sink {
         track.clock.observe(machine.now_ms(), live);
         let due = machine.next_due_ms();
         track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
+        track.applied.send_replace(machine.applied_index());
         self.dispatcher.applied(group, machine, effects);
     }
 }

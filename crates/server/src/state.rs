@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use phalanx_raft::Groups;
 use phalanx_state_machine::ids::{GroupId, Id128, NodeId};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::config::NodeConfig;
 use crate::dispatch::Dispatcher;
 use crate::identity::Identity;
 use crate::peers::Peers;
-use crate::shard::{CATALOG, Shard};
+use crate::shard::Shard;
 
 /// A node that has its groups open.
 pub struct NodeState {
@@ -35,7 +36,8 @@ pub struct NodeState {
     pub peers: Peers,
     /// The node stops: streams and waits end.
     pub stop: CancellationToken,
-    pub(crate) shards: BTreeMap<GroupId, Arc<Shard>>,
+    pub(crate) catalog: Arc<Shard>,
+    pub(crate) shards: RwLock<BTreeMap<GroupId, Arc<Shard>>>,
 }
 
 impl NodeState {
@@ -54,18 +56,19 @@ impl NodeState {
     /// The catalog's replica here: every node has one.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Shard> {
-        self.shards.get(&CATALOG).expect("start refuses a plan without a catalog replica on this node")
+        &self.catalog
     }
 
-    /// The replica of `group` here, if there is one.
+    /// The replica of `group` here, if there is one and it is open.
     #[must_use]
-    pub fn shard(&self, group: GroupId) -> Option<&Arc<Shard>> {
-        self.shards.get(&group)
+    pub fn shard(&self, group: GroupId) -> Option<Arc<Shard>> {
+        self.shards.read().get(&group).cloned()
     }
 
-    /// All replicas here, the catalog's first.
-    pub fn shards(&self) -> impl Iterator<Item = &Arc<Shard>> {
-        self.shards.values()
+    /// All open replicas here, the catalog's first.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.read().values().cloned().collect()
     }
 
     /// The first step of every RPC: may this caller do this at all? Also refuses while the node stops.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use phalanx_raft::ProposeError;
 use phalanx_state_machine::ids::{GroupId, NodeId};
 use phalanx_state_machine::reply::Rejection;
 use tonic::{Code, Status};
@@ -264,6 +265,24 @@ pub fn from_rejection(rejection: &Rejection) -> Status {
             build(Reason::VersionMismatch, text, None, metadata)
         }
         Rejection::Unsupported => new(Reason::Unsupported, text),
+    }
+}
+
+/// Why the log gave no result.
+#[must_use]
+pub fn from_propose(error: &ProposeError) -> Status {
+    let text = error.to_string();
+    match error {
+        ProposeError::NotLeader { group, leader } => not_leader(*group, *leader),
+        ProposeError::OutcomeUnknown { .. } => outcome_unknown(text),
+        ProposeError::Overloaded { retry_after, .. } => overloaded(text, *retry_after),
+        ProposeError::TooLarge { .. } => invalid("request", text),
+        ProposeError::Deadline { .. } => new(Reason::DeadlineExceeded, text),
+        // What the log says about its disk is for the operator's log, where it is written once.
+        ProposeError::Storage { group, .. } => {
+            outcome_unknown(format!("storage of group {group} failed on this node"))
+        }
+        ProposeError::Stopped { .. } => unavailable(text),
     }
 }
 

@@ -1,0 +1,96 @@
+//! `phalanx.v1.Cluster`: who is there and who leads, as this node sees it.
+
+use std::sync::Arc;
+
+use phalanx_proto::v1;
+use phalanx_proto::v1::cluster_server::Cluster;
+use tonic::{Request, Response, Status};
+
+use crate::authorize::{self, Target};
+use crate::caller::{Caller, Listener};
+use crate::convert;
+use crate::router;
+use crate::shard::Shard;
+use crate::state::NodeState;
+
+/// The service, mounted on one listener.
+#[derive(Clone)]
+pub struct ClusterApi {
+    state: Arc<NodeState>,
+    listener: Listener,
+}
+
+impl ClusterApi {
+    /// On `listener`.
+    #[must_use]
+    pub fn new(state: Arc<NodeState>, listener: Listener) -> Self {
+        Self { state, listener }
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for ClusterApi {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        self.state.admit(&caller, &authorize::STATUS, &Target::Cluster)?;
+        let nodes = self.state.peers.iter().map(|(node, peer)| v1::NodeStatus {
+            node,
+            client_address: peer.client_address.clone(),
+            peer_address: peer.peer_address.clone(),
+            zone: peer.zone.clone(),
+            reachable: peer.is_reachable(),
+        });
+        Ok(Response::new(v1::StatusResponse {
+            cluster_id: convert::id_bytes(self.state.cluster()),
+            node: self.state.node(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            nodes: nodes.collect(),
+            groups: self.state.shards().iter().map(|shard| group_status(shard)).collect(),
+        }))
+    }
+
+    async fn topology(
+        &self,
+        request: Request<v1::TopologyRequest>,
+    ) -> Result<Response<v1::TopologyResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        self.state.admit(&caller, &authorize::TOPOLOGY, &Target::Namespace(namespace))?;
+        let nodes = self
+            .state
+            .peers
+            .iter()
+            .map(|(node, peer)| v1::NodeAddress { node, client_address: peer.client_address.clone() });
+        let nodes = nodes.collect();
+        if message.queue.is_empty() {
+            return Ok(Response::new(v1::TopologyResponse { nodes, leader_node: 0 }));
+        }
+        let name = convert::queue_name("queue", &message.queue)?;
+        let entry = router::find(&self.state, namespace, name).await?;
+        let leader = match self.state.shard(entry.group) {
+            Some(shard) => shard.group.leadership().borrow().leader.map(|(_, node)| node),
+            None => self.state.peers.ask_leader(&self.state, entry.group).await,
+        };
+        Ok(Response::new(v1::TopologyResponse { nodes, leader_node: leader.unwrap_or_default() }))
+    }
+}
+
+fn group_status(shard: &Arc<Shard>) -> v1::GroupStatus {
+    let status = shard.group.status();
+    let mut voter_nodes: Vec<_> = status.voters.iter().map(|(_, node)| *node).collect();
+    voter_nodes.sort_unstable();
+    v1::GroupStatus {
+        group: shard.id(),
+        leader_node: status.leader.map_or(0, |(_, node)| node),
+        term: status.term,
+        voter_nodes,
+        applied_index: status.applied,
+        last_index: status.last_index,
+        digest: status.digest,
+        state: status.state.to_string(),
+    }
+}

@@ -1,0 +1,221 @@
+//! Messages on their way in and out: checks, and the payload that the machine keeps without looking into it.
+//!
+//! A payload is an encoded `phalanx.v1.Message`, as the sender gave it. The messages of a batch are encoded into one allocation.
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt as _};
+use phalanx_proto::v1;
+use phalanx_raft::Group;
+use phalanx_state_machine::command::NewMessage;
+use phalanx_state_machine::ids::{Id128, QueueUid, TimestampMs};
+use phalanx_state_machine::reply::{Delivery, Payload};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use tonic::Status;
+
+use super::limits::{
+    ATTRIBUTE_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPLICATION_ID_BYTES_MAX, GROUP_BYTES_MAX,
+    HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, READ_BACK_PARALLEL,
+};
+use crate::status;
+
+/// Checks a batch against everything that is known without its queue.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, naming the limit and what was given.
+pub fn check_messages(messages: &[v1::Message]) -> Result<(), Status> {
+    if messages.is_empty() {
+        return Err(status::invalid("messages", "must hold at least one message"));
+    }
+    at_most("messages", "count", messages.len(), BATCH_MESSAGES_MAX)?;
+    let bytes: usize = messages.iter().map(v1::Message::encoded_len).sum();
+    if messages.len() > 1 {
+        at_most("messages", "bytes together", bytes, BATCH_BYTES_MAX)?;
+    }
+    for (position, message) in messages.iter().enumerate() {
+        check_message(position, message)?;
+    }
+    Ok(())
+}
+
+fn check_message(position: usize, message: &v1::Message) -> Result<(), Status> {
+    let field = |name: &str| format!("messages[{position}].{name}");
+    at_most(&field("headers"), "count", message.headers.len(), HEADERS_MAX)?;
+    let mut bytes = 0;
+    for (name, value) in &message.headers {
+        if name.is_empty() {
+            return Err(status::invalid(&field("headers"), "a name must not be empty"));
+        }
+        at_most(&field("headers"), "bytes of one name", name.len(), HEADER_NAME_BYTES_MAX)?;
+        bytes += name.len() + value.len();
+    }
+    at_most(&field("headers"), "bytes together", bytes, HEADERS_BYTES_MAX)?;
+    at_most(&field("group"), "bytes", message.group.len(), GROUP_BYTES_MAX)?;
+    let id_bytes = message.deduplication_id.len();
+    at_most(&field("deduplication_id"), "bytes", id_bytes, DEDUPLICATION_ID_BYTES_MAX)?;
+    for (name, value) in [
+        ("content_type", &message.content_type),
+        ("correlation_id", &message.correlation_id),
+        ("reply_to", &message.reply_to),
+        ("traceparent", &message.traceparent),
+    ] {
+        at_most(&field(name), "bytes", value.len(), ATTRIBUTE_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
+fn at_most(field: &str, what: &str, actual: usize, max: usize) -> Result<(), Status> {
+    if actual <= max {
+        return Ok(());
+    }
+    Err(status::invalid(field, format_args!("{what}: {actual}, at most {max}")))
+}
+
+/// Checks the bodies against the queue's limit and encodes the messages as the machine keeps them.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn new_messages(messages: &[v1::Message], body_bytes_max: u64) -> Result<Vec<NewMessage>, Status> {
+    let body_bytes_max = usize::try_from(body_bytes_max).unwrap_or(usize::MAX);
+    for (position, message) in messages.iter().enumerate() {
+        at_most(&format!("messages[{position}].body"), "bytes", message.body.len(), body_bytes_max)?;
+    }
+    let mut buffer = BytesMut::with_capacity(messages.iter().map(v1::Message::encoded_len).sum());
+    let encoded = messages.iter().map(|message| {
+        message.encode_raw(&mut buffer);
+        NewMessage {
+            payload: buffer.split().freeze(),
+            group: message.group.clone(),
+            dedup: dedup_hash(&message.deduplication_id),
+        }
+    });
+    Ok(encoded.collect())
+}
+
+/// The first half of SHA-256: stored, so it must never change; collisions must not be for the making, since one suppresses a message.
+fn dedup_hash(id: &str) -> Option<Id128> {
+    if id.is_empty() {
+        return None;
+    }
+    let hash = Sha256::digest(id.as_bytes());
+    let half: [u8; 16] = hash[..16].try_into().expect("SHA-256 has 32 bytes");
+    Some(Id128::from_bytes(half))
+}
+
+/// Deliveries as clients read them, in order, spilled payloads read back. One whose message is gone meanwhile is left out: so
+/// is its lease.
+///
+/// # Errors
+/// `UNAVAILABLE` when the checkpoint could not be read: the leases stand, the client asks again.
+pub async fn deliveries_out(
+    group: &Group,
+    uid: QueueUid,
+    deliveries: Vec<Delivery>,
+    now_ms: impl Fn() -> TimestampMs,
+) -> Result<Vec<v1::Delivery>, Status> {
+    let mut out = Vec::with_capacity(deliveries.len());
+    let mut read = stream::iter(deliveries)
+        .map(|delivery| async move { (payload(group, uid, &delivery).await, delivery) })
+        .buffered(READ_BACK_PARALLEL);
+    while let Some((payload, delivery)) = read.next().await {
+        if let Some(payload) = payload? {
+            out.push(delivery_out(delivery, payload, now_ms())?);
+        }
+    }
+    Ok(out)
+}
+
+async fn payload(group: &Group, uid: QueueUid, delivery: &Delivery) -> Result<Option<Bytes>, Status> {
+    match &delivery.payload {
+        Payload::Resident(bytes) => Ok(Some(bytes.clone())),
+        Payload::Spilled(_) => group.payload(uid, delivery.sequence).await.map_err(|error| {
+            tracing::error!(group_id = group.id(), uid, sequence = delivery.sequence, %error, "read-back failed");
+            status::unavailable("the message's body could not be read back here")
+        }),
+    }
+}
+
+fn delivery_out(delivery: Delivery, payload: Bytes, now_ms: TimestampMs) -> Result<v1::Delivery, Status> {
+    let message = v1::Message::decode(payload).map_err(|error| {
+        tracing::error!(sequence = delivery.sequence, %error, "a stored payload is not a message");
+        status::internal("a stored message cannot be decoded")
+    })?;
+    Ok(v1::Delivery {
+        token: delivery.token,
+        sequence: delivery.sequence,
+        attempt: delivery.attempt,
+        deadline_ms: delivery.deadline_ms,
+        enqueued_ms: delivery.enqueued_ms,
+        redelivery: delivery.redelivery.map_or(0, |reason| reason as i32),
+        message: Some(message),
+        lease_left_ms: delivery.deadline_ms.saturating_sub(now_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deduplication_hash_is_the_first_half_of_sha_256() {
+        // SHA-256("abc") as in FIPS 180-2.
+        let expected = Id128 { hi: 0xba78_16bf_8f01_cfea, lo: 0x4141_40de_5dae_2223 };
+        assert_eq!(dedup_hash("abc"), Some(expected));
+        assert_eq!(dedup_hash(""), None);
+    }
+
+    #[test]
+    fn refusals_name_the_field_the_limit_and_what_was_given() {
+        let message = v1::Message { group: vec![0; 2000].into(), ..v1::Message::default() };
+        let refusal = check_messages(&[v1::Message::default(), message]).unwrap_err();
+        assert_eq!(refusal.message(), "messages[1].group: bytes: 2000, at most 1024");
+        assert!(check_messages(&[]).is_err());
+        assert!(check_messages(&vec![v1::Message::default(); BATCH_MESSAGES_MAX + 1]).is_err());
+        assert!(check_messages(&vec![v1::Message::default(); BATCH_MESSAGES_MAX]).is_ok());
+    }
+
+    #[test]
+    fn batch_over_its_bytes_is_refused_unless_it_is_one_message() {
+        let half = v1::Message { body: vec![0; BATCH_BYTES_MAX / 2].into(), ..v1::Message::default() };
+        assert!(check_messages(&[half.clone(), half]).is_err());
+        let big = v1::Message { body: vec![0; BATCH_BYTES_MAX].into(), ..v1::Message::default() };
+        assert!(check_messages(&[big.clone()]).is_ok());
+        assert!(new_messages(&[big], 1024).is_err());
+    }
+
+    #[test]
+    fn every_limit_of_a_message_is_enforced() {
+        let check = |message: v1::Message| check_messages(&[message]).is_err();
+        let headers = |count: usize, bytes: usize| v1::Message {
+            headers: (0..count).map(|n| (format!("h{n}"), Bytes::from(vec![0; bytes]))).collect(),
+            ..v1::Message::default()
+        };
+        assert!(!check(headers(HEADERS_MAX, 8)));
+        assert!(check(headers(HEADERS_MAX + 1, 8)));
+        assert!(check(headers(2, HEADERS_BYTES_MAX / 2)));
+        let text = |bytes: usize| "x".repeat(bytes);
+        assert!(check(v1::Message { deduplication_id: text(257), ..v1::Message::default() }));
+        assert!(check(v1::Message { content_type: text(1025), ..v1::Message::default() }));
+        assert!(check(v1::Message { correlation_id: text(1025), ..v1::Message::default() }));
+        assert!(check(v1::Message { reply_to: text(1025), ..v1::Message::default() }));
+        assert!(check(v1::Message { traceparent: text(1025), ..v1::Message::default() }));
+        let unnamed = [(String::new(), Bytes::new())];
+        assert!(check(v1::Message { headers: unnamed.into(), ..v1::Message::default() }));
+        let named = [(text(256), Bytes::new())];
+        assert!(check(v1::Message { headers: named.into(), ..v1::Message::default() }));
+    }
+
+    #[test]
+    fn message_comes_out_as_it_went_in() {
+        let message = v1::Message {
+            body: Bytes::from_static(b"body"),
+            headers: [("a".to_owned(), Bytes::from_static(b"1"))].into(),
+            group: Bytes::from_static(b"g"),
+            deduplication_id: "d".to_owned(),
+            ..v1::Message::default()
+        };
+        let kept = new_messages(&[message.clone(), message.clone()], 4).unwrap();
+        assert_eq!(kept[1].group, message.group);
+        assert_eq!(v1::Message::decode(kept[1].payload.clone()).unwrap(), message);
+    }
+}

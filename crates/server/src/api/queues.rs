@@ -1,0 +1,255 @@
+//! `phalanx.v1.Queues`: administration of queues.
+//!
+//! What changes the catalog is done by the catalog's leader, which answers when the shard has followed; what looks is linearizable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phalanx_proto::v1;
+use phalanx_proto::v1::queues_server::Queues;
+use phalanx_state_machine::catalog::{QueueEntry, QueueState};
+use phalanx_state_machine::command::{Command, CommandKind, CreateQueue, DeleteQueue, Purge, UpdateQueue};
+use phalanx_state_machine::reply::Reply;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::authorize::{self, Target};
+use crate::caller::{Caller, Listener};
+use crate::forward::{self, Loss};
+use crate::router::{self, Leader, Route};
+use crate::shard::Shard;
+use crate::state::NodeState;
+use crate::{catalog_read, convert, status};
+
+/// Queues on a page when the request names no number.
+const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Most queues on a page.
+const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// The service, mounted on one listener.
+#[derive(Clone)]
+pub struct QueuesApi {
+    state: Arc<NodeState>,
+    listener: Listener,
+}
+
+impl QueuesApi {
+    /// On `listener`.
+    #[must_use]
+    pub fn new(state: Arc<NodeState>, listener: Listener) -> Self {
+        Self { state, listener }
+    }
+
+    /// Proposes a change of the catalog, and waits until its shard has followed: `done` looks at what the catalog has.
+    async fn change(
+        &self,
+        shard: &Shard,
+        deadline: Instant,
+        command: CommandKind,
+        done: impl Fn(&QueueEntry, Option<&QueueEntry>) -> bool,
+    ) -> Result<QueueEntry, Status> {
+        let row = match tokio::time::timeout_at(deadline, shard.batcher.submit(Command::from(command))).await
+        {
+            Ok(reply) => match reply? {
+                Reply::Queue(row) => *row,
+                Reply::Rejected(rejection) => return Err(status::from_rejection(&rejection)),
+                other => return Err(unexpected(&other)),
+            },
+            Err(_) => return Err(status::outcome_unknown("the catalog did not answer in time")),
+        };
+        let finished = shard.until(|machine| {
+            let now = machine.catalog_state()?.queue(row.uid);
+            done(&row, now).then(|| now.cloned())
+        });
+        match tokio::time::timeout_at(deadline, finished).await {
+            Ok(Some(now)) => Ok(now.unwrap_or(row)),
+            Ok(None) => Err(status::outcome_unknown("the node is stopping")),
+            Err(_) => Err(status::outcome_unknown(format!(
+                "the change of queue {:?} is in the catalog, but its shard has not followed in time: it will",
+                row.name
+            ))),
+        }
+    }
+}
+
+/// The shard has followed, or the row is gone, overtaken by a deletion.
+fn confirmed(asked: &QueueEntry, now: Option<&QueueEntry>) -> bool {
+    now.is_none_or(|now| now.confirmed_version >= asked.version && now.state != QueueState::Creating as i32)
+}
+
+fn gone(_: &QueueEntry, now: Option<&QueueEntry>) -> bool {
+    now.is_none()
+}
+
+fn unexpected(reply: &Reply) -> Status {
+    tracing::error!(?reply, "the machine gave a reply of another kind");
+    status::internal("unexpected reply")
+}
+
+fn soon(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+#[tonic::async_trait]
+impl Queues for QueuesApi {
+    async fn create_queue(
+        &self,
+        request: Request<v1::CreateQueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::CREATE_QUEUE;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let shard = match router::lead_catalog(&self.state, &caller).await? {
+            Leader::Here(shard) => shard,
+            Leader::There(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
+            }
+        };
+        let command = CreateQueue {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            settings: convert::settings_in(message.settings),
+        };
+        let row = self.change(&shard, deadline, CommandKind::CreateQueue(command), confirmed).await?;
+        Ok(Response::new(convert::queue_out(&row)))
+    }
+
+    async fn update_queue(
+        &self,
+        request: Request<v1::UpdateQueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::UPDATE_QUEUE;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let shard = match router::lead_catalog(&self.state, &caller).await? {
+            Leader::Here(shard) => shard,
+            Leader::There(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
+            }
+        };
+        let command = UpdateQueue {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            settings: convert::settings_in(message.settings),
+            if_version: message.if_version,
+        };
+        let row = self.change(&shard, deadline, CommandKind::UpdateQueue(command), confirmed).await?;
+        Ok(Response::new(convert::queue_out(&row)))
+    }
+
+    async fn delete_queue(
+        &self,
+        request: Request<v1::DeleteQueueRequest>,
+    ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::DELETE_QUEUE;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let shard = match router::lead_catalog(&self.state, &caller).await? {
+            Leader::Here(shard) => shard,
+            Leader::There(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
+            }
+        };
+        let command = DeleteQueue { namespace: namespace.to_owned(), name: name.to_owned() };
+        self.change(&shard, deadline, CommandKind::DeleteQueue(command), gone).await?;
+        Ok(Response::new(v1::DeleteQueueResponse {}))
+    }
+
+    async fn purge_queue(
+        &self,
+        request: Request<v1::PurgeQueueRequest>,
+    ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::PURGE_QUEUE;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let local = match router::resolve(&self.state, &caller, namespace, name).await? {
+            Route::Local(local) => local,
+            Route::Remote(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
+            }
+        };
+        let command = Command::from(CommandKind::Purge(Purge { uid: local.uid }));
+        match local.shard.batcher.submit_within(command, soon(deadline)).await? {
+            Reply::Purged { count } => Ok(Response::new(v1::PurgeQueueResponse { removed: count })),
+            Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn get_queue(
+        &self,
+        request: Request<v1::GetQueueRequest>,
+    ) -> Result<Response<v1::QueueInfo>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::GET_QUEUE;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let entry = router::find_fresh(&self.state, namespace, name).await?;
+        let shard = match router::lead(&self.state, &caller, entry.group).await? {
+            Leader::Here(shard) => shard,
+            Leader::There(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Read, soon(deadline)).await;
+            }
+        };
+        catalog_read::barrier(&shard, soon(deadline)).await?;
+        let info = shard.group.read(|machine| machine.queue_info(entry.uid));
+        let info =
+            info.ok_or_else(|| status::new(status::Reason::QueueGone, "the queue was deleted just now"))?;
+        let now_ms = shard.clock.now_ms();
+        Ok(Response::new(convert::info_out(&entry, info, now_ms, self.state.node())))
+    }
+
+    async fn list_queues(
+        &self,
+        request: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::LIST_QUEUES;
+        self.state.admit(&caller, rule, &Target::Namespace(namespace))?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let shard = match router::lead_catalog(&self.state, &caller).await? {
+            Leader::Here(shard) => shard,
+            Leader::There(to) => {
+                return forward::unary(&caller, &to, rule, message, Loss::Read, soon(deadline)).await;
+            }
+        };
+        catalog_read::barrier(&shard, soon(deadline)).await?;
+        let size = match message.page_size {
+            0 => PAGE_SIZE_DEFAULT,
+            size => size.min(PAGE_SIZE_MAX),
+        } as usize;
+        let mut queues: Vec<v1::Queue> = shard.group.read(|machine| {
+            let rows =
+                machine.catalog_state().map(|catalog| catalog.list(namespace, &message.page_token, size + 1));
+            rows.unwrap_or_default().into_iter().map(convert::queue_out).collect()
+        });
+        let more = queues.len() > size;
+        queues.truncate(size);
+        let next_page_token = match queues.last() {
+            Some(last) if more => last.name.clone(),
+            Some(_) | None => String::new(),
+        };
+        Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
+    }
+}

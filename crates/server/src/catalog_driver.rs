@@ -1,0 +1,193 @@
+//! The catalog's leader at work: founds the catalog, and carries out in the shards what its rows ask for.
+//!
+//! A row that is being created or deleted, or whose settings changed, is pending until its shard has confirmed. Every step is
+//! idempotent (uid and version), so a new leader simply goes through all pending rows again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use phalanx_proto::raft::v1::CarryOutRequest;
+use phalanx_proto::raft::v1::node_client::NodeClient;
+use phalanx_raft::Leadership;
+use phalanx_state_machine::catalog::{QueueEntry, QueueState};
+use phalanx_state_machine::command::{
+    Bootstrap, Command, CommandKind, ConfirmQueue, DropQueue, GroupRow, NodeRow, PutQueue, ReplicaRow,
+};
+use phalanx_state_machine::ids::QueueUid;
+use phalanx_state_machine::reply::{Rejection, Reply};
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::authorize::Principal;
+use crate::caller::Caller;
+use crate::forward::{self, Loss};
+use crate::identity::Plan;
+use crate::router::{self, Leader};
+use crate::state::NodeState;
+use crate::status;
+
+/// Rows that are carried out at the same time.
+const ROWS_AT_ONCE: usize = 16;
+/// Pause before a row that could not be carried out is tried again.
+const ROW_RETRY: Duration = Duration::from_millis(100);
+/// Time a shard's leader has for one row.
+const ROW_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause before the first entry of the catalog is tried again.
+const BOOTSTRAP_RETRY: Duration = Duration::from_millis(100);
+
+/// Works whenever this node leads the catalog, until the node stops.
+pub async fn drive(state: Arc<NodeState>) {
+    let mut leadership = state.catalog().group.leadership();
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        let work = async {
+            if now.is_leader {
+                lead(&state).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        let changed = |next: &Leadership| next.is_leader != now.is_leader || next.term != now.term;
+        tokio::select! {
+            () = work => {}
+            gone = leadership.wait_for(changed) => if gone.is_err() { return },
+            () = state.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Returns only when the group has stopped; dropped when the leadership ends, with all that it had begun.
+async fn lead(state: &Arc<NodeState>) {
+    found(state).await;
+    let mut applied = state.catalog().applied.clone();
+    let busy = Arc::new(Mutex::new(BTreeSet::new()));
+    let room = Arc::new(Semaphore::new(ROWS_AT_ONCE));
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        applied.borrow_and_update();
+        let pending: Vec<QueueEntry> = state.catalog().group.read(|machine| {
+            let catalog = machine.catalog_state();
+            catalog.map(|catalog| catalog.pending().cloned().collect()).unwrap_or_default()
+        });
+        for entry in pending {
+            if busy.lock().insert(entry.uid) {
+                let (state, busy, room) = (Arc::clone(state), Arc::clone(&busy), Arc::clone(&room));
+                tasks.spawn(async move {
+                    let _permit = room.acquire_owned().await;
+                    row(&state, entry.uid).await;
+                    busy.lock().remove(&entry.uid);
+                });
+            }
+        }
+        // A row that changed while it was carried out is found again after its confirmation was applied.
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Proposes the plan as the catalog's first entry, unless that was done.
+async fn found(state: &NodeState) {
+    let catalog = state.catalog();
+    let command = Command::from(CommandKind::Bootstrap(bootstrap(&state.identity.plan)));
+    loop {
+        let founded = catalog
+            .group
+            .read(|machine| machine.catalog_state().and_then(|catalog| catalog.cluster()).is_some());
+        if founded {
+            return;
+        }
+        match catalog.batcher.submit(command.clone()).await {
+            Ok(Reply::Rejected(rejection)) => tracing::error!(%rejection, "the catalog refuses its plan"),
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "the catalog's first entry was not written"),
+        }
+        tokio::time::sleep(BOOTSTRAP_RETRY).await;
+    }
+}
+
+fn bootstrap(plan: &Plan) -> Bootstrap {
+    let nodes = plan.nodes.iter().map(|node| NodeRow {
+        node: node.node,
+        store: node.store,
+        client_address: node.client_address.clone(),
+        peer_address: node.peer_address.clone(),
+        zone: node.zone.clone(),
+    });
+    let groups = plan.groups.iter().map(|group| GroupRow {
+        group: group.group,
+        replicas: group.replicas.iter().map(|&(replica, node)| ReplicaRow { replica, node }).collect(),
+    });
+    Bootstrap { cluster: plan.cluster, nodes: nodes.collect(), groups: groups.collect() }
+}
+
+/// Carries out one row until nothing is pending for it.
+async fn row(state: &NodeState, uid: QueueUid) {
+    loop {
+        let entry = state.catalog().group.read(|machine| {
+            let catalog = machine.catalog_state()?;
+            let pending = catalog.pending().any(|entry| entry.uid == uid);
+            catalog.queue(uid).filter(|_| pending).cloned()
+        });
+        let Some(entry) = entry else { return };
+        match carry_out(state, &entry).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(
+                    uid,
+                    queue = entry.name,
+                    group_id = entry.group,
+                    message = error.message(),
+                    "a queue's change waits"
+                );
+                tokio::time::sleep(ROW_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn carry_out(state: &NodeState, entry: &QueueEntry) -> Result<(), Status> {
+    let dropped = entry.state == QueueState::Deleting as i32;
+    let command = if dropped {
+        CommandKind::DropQueue(DropQueue { uid: entry.uid })
+    } else {
+        CommandKind::PutQueue(PutQueue {
+            uid: entry.uid,
+            version: entry.version,
+            namespace: entry.namespace.clone(),
+            name: entry.name.clone(),
+            settings: entry.settings.clone(),
+        })
+    };
+    let command = Command::from(command);
+    let caller = Caller { principal: Principal::Anonymous, forwarded: false, timeout: None };
+    match router::lead(state, &caller, entry.group).await? {
+        Leader::Here(shard) => accepted(&shard.batcher.submit(command).await?)?,
+        Leader::There(remote) => {
+            let request = CarryOutRequest { group: entry.group, command: command.encode_to_vec().into() };
+            let mut client = NodeClient::new(remote.channel.clone());
+            let answer = tokio::time::timeout(ROW_DEADLINE, client.carry_out(request)).await;
+            answer
+                .map_err(|_| forward::late(Loss::Read))?
+                .map_err(|error| forward::transport(&remote, Loss::Read, error))?;
+        }
+    }
+    let confirm = ConfirmQueue { uid: entry.uid, version: entry.version, dropped };
+    let reply = state.catalog().batcher.submit(Command::from(CommandKind::ConfirmQueue(confirm))).await?;
+    match reply {
+        // Another leader confirmed it meanwhile, and the row is gone.
+        Reply::Rejected(Rejection::NotFound) => Ok(()),
+        reply => accepted(&reply),
+    }
+}
+
+fn accepted(reply: &Reply) -> Result<(), Status> {
+    match reply {
+        Reply::Rejected(rejection) => Err(status::from_rejection(rejection)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,93 @@
+//! `phalanx.raft.v1.Node` on the peer listener: what nodes ask each other beside Raft.
+
+use std::sync::{Arc, OnceLock};
+
+use phalanx_proto::raft::v1::node_server::Node;
+use phalanx_proto::raft::v1::{
+    CarryOutRequest, CarryOutResponse, HelloRequest, HelloResponse, LeaderRequest, LeaderResponse,
+    LookupRequest, LookupResponse, PrepareRequest, PrepareResponse,
+};
+use phalanx_state_machine::command::{Command, CommandKind};
+use phalanx_state_machine::reply::Reply;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use crate::catalog_read;
+use crate::desk::Desk;
+use crate::identity::Plan;
+use crate::router::LOOKUP_DEADLINE;
+use crate::state::NodeState;
+use crate::status::{self, Reason};
+
+/// Answers from the papers alone until the groups are open.
+#[derive(Clone)]
+pub struct NodeService {
+    desk: Arc<Desk>,
+    state: Arc<OnceLock<Arc<NodeState>>>,
+}
+
+impl NodeService {
+    /// `state` is filled when the groups are open.
+    #[must_use]
+    pub fn new(desk: Arc<Desk>, state: Arc<OnceLock<Arc<NodeState>>>) -> Self {
+        Self { desk, state }
+    }
+
+    fn state(&self) -> Result<&Arc<NodeState>, Status> {
+        self.state.get().ok_or_else(|| status::unavailable("the node is starting"))
+    }
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        Ok(Response::new(self.desk.hello(request.get_ref())))
+    }
+
+    async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<PrepareResponse>, Status> {
+        let plan = request.get_ref().plan.as_ref().and_then(Plan::from_proto);
+        let Some(plan) = plan else {
+            return Err(status::invalid("plan", "is missing or malformed"));
+        };
+        let refusal = self.desk.prepare(&plan).err().unwrap_or_default();
+        if !refusal.is_empty() {
+            tracing::warn!(cluster = %plan.cluster, refusal, "refuses the plan of a cluster");
+        }
+        Ok(Response::new(PrepareResponse { refusal }))
+    }
+
+    async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupResponse>, Status> {
+        let request = request.into_inner();
+        let shard = self.state()?.catalog();
+        let entry =
+            catalog_read::entry_here(shard, &request.namespace, &request.name, LOOKUP_DEADLINE).await?;
+        let entry = entry.map(|entry| entry.encode_to_vec().into()).unwrap_or_default();
+        Ok(Response::new(LookupResponse { entry }))
+    }
+
+    async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
+        let shard = self.state()?.shard(request.get_ref().group);
+        let leader = shard.and_then(|shard| shard.group.leadership().borrow().leader);
+        Ok(Response::new(LeaderResponse { leader_node: leader.map_or(0, |(_, node)| node) }))
+    }
+
+    async fn carry_out(
+        &self,
+        request: Request<CarryOutRequest>,
+    ) -> Result<Response<CarryOutResponse>, Status> {
+        let request = request.into_inner();
+        let command = Command::decode(request.command).map_err(|error| status::invalid("command", error))?;
+        if !matches!(command.kind, Some(CommandKind::PutQueue(_) | CommandKind::DropQueue(_))) {
+            return Err(status::new(
+                Reason::Unsupported,
+                "only PutQueue and DropQueue can be carried out for a peer",
+            ));
+        }
+        let shard = self.state()?.shard(request.group);
+        let shard = shard.ok_or_else(|| status::not_leader(request.group, None))?;
+        match shard.batcher.submit(command).await? {
+            Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
+            _ => Ok(Response::new(CarryOutResponse {})),
+        }
+    }
+}

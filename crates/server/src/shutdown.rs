@@ -1,0 +1,89 @@
+//! The graceful end: hand over, let go, stop.
+//!
+//! Bounded in time: what is not done in [`HANDOVER_MAX`] and [`DRAIN_MAX`] is cut. Nothing that was acknowledged depends on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use phalanx_state_machine::ids::NodeId;
+
+use crate::node::RunningNode;
+use crate::shard::Shard;
+use crate::state::NodeState;
+
+/// Time to hand over all leaderships.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(3);
+/// Time for clients' calls to finish after that.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// Time for the groups to stop.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+impl RunningNode {
+    /// Stops accepting, hands leaderships to peers that are up to date, lets calls finish, stops.
+    pub async fn shutdown(mut self) {
+        let state = Arc::clone(self.state());
+        tracing::info!(node = state.node(), "stops");
+        self.base.health.set_ready(false);
+        self.base.reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        self.base.clients.close.cancel();
+        hand_over(&state).await;
+        // Streams and waits end now; their clients find the new leaders through the other nodes.
+        self.base.stop.cancel();
+        if tokio::time::timeout(DRAIN_MAX, self.base.clients_done.cancelled()).await.is_err() {
+            tracing::info!("calls of clients are cut off");
+        }
+        self.end().await;
+        tracing::info!(node = state.node(), "stopped");
+    }
+
+    /// Stops at once, handing nothing over: what a crash leaves, but with the data directory free again when this returns.
+    pub async fn abort(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        self.base.stop.cancel();
+        self.base.clients.cut.cancel();
+        self.base.peers.cut.cancel();
+        self.base.clients.close.cancel();
+        self.base.peers.close.cancel();
+        if tokio::time::timeout(STOP_MAX, self.state().groups.shutdown()).await.is_err() {
+            tracing::warn!("the groups did not stop in time");
+        }
+        self.base.tasks.shutdown().await;
+    }
+}
+
+/// Hands over every group that this node leads, side by side.
+async fn hand_over(state: &NodeState) {
+    let shards = state.shards();
+    let led: Vec<_> = shards.iter().filter(|shard| shard.is_leader()).collect();
+    let work = join_all(led.iter().map(|shard| hand_over_one(state, shard)));
+    if tokio::time::timeout(HANDOVER_MAX, work).await.is_err() {
+        tracing::warn!("not every leadership was handed over in time");
+    }
+}
+
+async fn hand_over_one(state: &NodeState, shard: &Shard) {
+    let own = state.node();
+    let reachable =
+        |node: NodeId| state.peers.iter().any(|(peer, known)| peer == node && known.is_reachable());
+    let voters = shard.group.status().voters;
+    for (replica, node) in voters.into_iter().filter(|(_, node)| *node != own && reachable(*node)) {
+        match shard.group.transfer_leader(replica).await {
+            Ok(()) => {
+                let mut leadership = shard.group.leadership();
+                let handed =
+                    leadership.wait_for(|now| now.leader.is_some_and(|(_, leader)| leader != own)).await;
+                if handed.is_ok() {
+                    tracing::info!(group_id = shard.id(), to = node, "leadership handed over");
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::info!(group_id = shard.id(), to = node, %error, "leadership not handed over")
+            }
+        }
+    }
+}
