@@ -3,11 +3,19 @@
 //! The same services are mounted on the client listener and on the peer listener; [`crate::caller`] tells them apart.
 
 pub mod cluster;
+pub mod messages;
 pub mod queues;
+
+mod consume;
+mod receive;
+mod send;
+mod send_stream;
+mod settle;
 
 use std::sync::Arc;
 
 use phalanx_proto::v1::cluster_server::ClusterServer;
+use phalanx_proto::v1::messages_server::MessagesServer;
 use phalanx_proto::v1::queues_server::QueuesServer;
 use phalanx_raft::Groups;
 use tonic::service::Routes;
@@ -26,6 +34,8 @@ pub fn routes(state: &Arc<NodeState>, listener: Listener) -> Routes {
     };
     let queues = QueuesServer::new(queues::QueuesApi::new(Arc::clone(state), listener));
     let cluster = ClusterServer::new(cluster::ClusterApi::new(Arc::clone(state), listener));
+    let messages = MessagesServer::new(messages::MessagesApi::new(Arc::clone(state), listener));
     Routes::new(queues.max_decoding_message_size(request_bytes_max))
         .add_service(cluster.max_decoding_message_size(request_bytes_max))
+        .add_service(messages.max_decoding_message_size(request_bytes_max))
 }

@@ -133,7 +133,7 @@ impl Session {
                 Ok(None) => self.input_over = true,
                 Err(_) => return false,
             },
-            _ = self.leadership.wait_for(|now| !now.is_leader), if !self.input_over => {
+            () = lost(&mut self.leadership), if !self.input_over => {
                 // What is on its way is answered still; then the producer goes to the new leader.
                 self.refuse(0, self.not_leader());
             }
@@ -208,6 +208,12 @@ impl Session {
         let leader = self.leadership.borrow().leader.map(|(_, node)| node);
         status::not_leader(self.local.shard.id(), leader)
     }
+}
+
+/// Resolves when this node leads no more.
+async fn lost(leadership: &mut watch::Receiver<Leadership>) {
+    // An error means that the group has stopped, which is no other answer.
+    let _ = leadership.wait_for(|now| !now.is_leader).await;
 }
 
 /// Whether the machine counts the refused batch as sent, for the numbering.

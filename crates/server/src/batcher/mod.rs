@@ -118,30 +118,56 @@ impl Batcher {
     /// `NotLeader`, `Overloaded`, `Stopped`: nothing was written.
     pub fn enqueue(&self, command: Command, deadline: Instant) -> Result<Ticket, WriteError> {
         self.shared.check_open()?;
-        let (class, bytes) = (Class::of(&command), admission::cost(&command));
-        let Some(room) = self.shared.admission.try_enter(class, bytes) else {
-            return Err(self.shared.overloaded());
-        };
-        self.shared.push(command, class, bytes, room, deadline)
+        let reservation = self.try_reserve(&command).ok_or_else(|| self.shared.overloaded())?;
+        self.shared.push(command, reservation, deadline)
     }
 
-    /// As [`Batcher::enqueue`], for streams: waits for room, in the order of asking, until `room_by`. A stream reads no further
-    /// meanwhile, so that its peer is slowed down instead of refused.
+    /// A place for `command`, if there is one now.
+    #[must_use]
+    pub fn try_reserve(&self, command: &Command) -> Option<Reservation> {
+        let (class, bytes) = (Class::of(command), admission::cost(command));
+        let room = self.shared.admission.try_enter(class, bytes)?;
+        Some(Reservation { class, bytes, room })
+    }
+
+    /// As [`Batcher::try_reserve`], for streams: waits for a place until `deadline`, in the order of asking. A stream reads no further
+    /// meanwhile, so that its peer is slowed down rather than refused.
     ///
     /// # Errors
-    /// As [`Batcher::enqueue`].
-    pub async fn enqueue_when_room(
+    /// `Overloaded`.
+    pub fn reserve(
         &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Reservation, WriteError>> + Send + use<> {
+        let (class, bytes) = (Class::of(command), admission::cost(command));
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let room = tokio::time::timeout_at(deadline, shared.admission.enter(class, bytes)).await;
+            let room = room.map_err(|_| shared.overloaded())?;
+            Ok(Reservation { class, bytes, room })
+        }
+    }
+
+    /// As [`Batcher::enqueue`], with the place that was reserved for this command.
+    ///
+    /// # Errors
+    /// `NotLeader`, `Stopped`: nothing was written.
+    pub fn enqueue_reserved(
+        &self,
+        reservation: Reservation,
         command: Command,
-        room_by: Instant,
         deadline: Instant,
     ) -> Result<Ticket, WriteError> {
-        self.shared.check_open()?;
-        let (class, bytes) = (Class::of(&command), admission::cost(&command));
-        let room = tokio::time::timeout_at(room_by, self.shared.admission.enter(class, bytes)).await;
-        let room = room.map_err(|_| self.shared.overloaded())?;
-        self.shared.push(command, class, bytes, room, deadline)
+        self.shared.push(command, reservation, deadline)
     }
+}
+
+/// A place among what waits, for one command. Dropping it frees the place.
+pub struct Reservation {
+    class: Class,
+    bytes: usize,
+    room: Room,
 }
 
 impl Shared {
@@ -157,14 +183,8 @@ impl Shared {
         }
     }
 
-    fn push(
-        &self,
-        command: Command,
-        class: Class,
-        bytes: usize,
-        room: Room,
-        deadline: Instant,
-    ) -> Result<Ticket, WriteError> {
+    fn push(&self, command: Command, place: Reservation, deadline: Instant) -> Result<Ticket, WriteError> {
+        let Reservation { class, bytes, room } = place;
         let (answer, receiver) = oneshot::channel();
         let fate = Arc::new(Fate::default());
         let item = Item { command, class, bytes, answer, fate: Arc::clone(&fate), _room: room };

@@ -115,8 +115,14 @@ impl Dispatcher {
         }
         let (slot, events) =
             stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration, window_messages);
-        queue.streams.entry(consumer).or_default().push(slot);
-        queue.stream_count += 1;
+        let slots = queue.streams.entry(consumer).or_default();
+        if let Some(same) = slots.iter().position(|slot| slot.incarnation() == incarnation) {
+            // The same attach again: the answer of the first was lost on the way.
+            std::mem::replace(&mut slots[same], slot).end(StreamEnd::Replaced);
+        } else {
+            slots.push(slot);
+            queue.stream_count += 1;
+        }
         Ok(events)
     }
 
@@ -209,7 +215,7 @@ impl QueueDesk {
     fn offer(&mut self, consumer: Id128, incarnation: Option<u64>, event: StreamEvent) {
         let Some(slots) = self.streams.get_mut(&consumer) else { return };
         let position = match incarnation {
-            Some(incarnation) => slots.iter().rposition(|slot| slot.incarnation() == incarnation),
+            Some(incarnation) => slots.iter().position(|slot| slot.incarnation() == incarnation),
             None => (0..slots.len()).max_by_key(|position| slots[*position].incarnation()),
         };
         let Some(position) = position else { return };
@@ -258,13 +264,6 @@ impl GroupDesk {
             queue.streams.remove(&consumer);
         }
         state.tidy(uid);
-    }
-
-    /// Whether the stream is registered still.
-    fn has_stream(&self, uid: QueueUid, consumer: Id128, registration: u64) -> bool {
-        let state = self.state.lock();
-        let slots = state.queues.get(&uid).and_then(|queue| queue.streams.get(&consumer));
-        slots.is_some_and(|slots| slots.iter().any(|slot| slot.registration() == registration))
     }
 
     /// Does something with the waiters of a queue, if there are any.

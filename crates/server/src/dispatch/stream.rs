@@ -139,10 +139,10 @@ impl StreamEvents {
         self.limit.fetch_max(limit_of(window_messages), Ordering::Relaxed);
     }
 
-    /// Whether this stream is its consumer's still: if another took its place, a detach would hit that one.
+    /// Why the dispatcher has ended the stream, if it has.
     #[must_use]
-    pub fn is_registered(&self) -> bool {
-        self.desk.upgrade().is_some_and(|desk| desk.has_stream(self.uid, self.consumer, self.registration))
+    pub fn end_reason(&self) -> Option<StreamEnd> {
+        self.end.reason.get().copied()
     }
 
     fn reason(&self) -> StreamEnd {
