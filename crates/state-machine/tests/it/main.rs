@@ -1,5 +1,9 @@
 //! Tests of the machine from outside: its promises, against a naive model, against garbage, and its stored bytes.
 #![allow(clippy::unwrap_used)]
 
+mod bounded;
 mod catalog;
+mod garbage;
+mod memory;
 mod support;
+mod wild;
