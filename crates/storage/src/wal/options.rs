@@ -57,8 +57,16 @@ impl WalOptions {
         if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(BLOCK_BYTES as u64) {
             return fail("segment_bytes", format!("a multiple of 4096, at least {SEGMENT_BYTES_MIN}"));
         }
+        if self.segment_bytes > u64::from(u32::MAX) {
+            return fail("segment_bytes", "less than 4 GiB".into());
+        }
         if self.budget_bytes < SEGMENTS_MIN * self.segment_bytes {
             return fail("budget_bytes", format!("at least {SEGMENTS_MIN} segments"));
+        }
+        // A head names up to twice the budget's segments in at most a sixteenth of one.
+        let manifest_bytes = 2 * self.budget_segments() * super::head::MANIFEST_SEGMENT_BYTES;
+        if manifest_bytes as u64 > self.segment_bytes / 16 {
+            return fail("budget_bytes", "too many segments for a head: raise segment_bytes".into());
         }
         if self.batch_bytes_max == 0 || self.batch_bytes_max as u64 > self.segment_bytes / 4 {
             return fail("batch_bytes_max", "1 byte to a quarter of a segment".into());
@@ -81,6 +89,6 @@ impl WalOptions {
 
     /// Groups that a head has room for: a head may take an eighth of a segment.
     pub(crate) fn groups_max(&self) -> u64 {
-        self.segment_bytes / 8 / 512usize as u64
+        self.segment_bytes / 8 / super::head::GROUP_RECORD_BYTES_MAX as u64
     }
 }

@@ -1,0 +1,1 @@
+//! The disks: both keep the contract that the log relies on.
