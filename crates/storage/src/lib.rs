@@ -4,9 +4,11 @@
 //! production drives from threads and the simulation from tasks; it starts no thread and reads no clock.
 #![deny(missing_docs)]
 
+pub mod checkpoint;
 pub mod disk;
 mod error;
 mod format;
+mod keyspace;
 pub mod wal;
 
 pub use error::Error;

@@ -1,0 +1,42 @@
+//! What a checkpoint needs of a key-value store.
+
+use bytes::Bytes;
+
+use crate::Error;
+
+/// An ordered key-value store. Safe to share; blocking.
+pub trait Engine: Send + Sync + 'static {
+    /// Applies the batch atomically: `None` deletes. Durable only after [`Engine::flush`].
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] when nothing was applied for want of space; [`Error::Engine`].
+    fn write(&self, batch: Vec<(Vec<u8>, Option<Bytes>)>) -> Result<(), Error>;
+
+    /// Makes all batches durable.
+    ///
+    /// # Errors
+    /// [`Error::SyncFailed`]: the process must stop.
+    fn flush(&self) -> Result<(), Error>;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the store cannot be read, [`Error::Engine`].
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Pairs with keys in `start..end`, in order: at most `rows_max` (at least 1), and no further one once `bytes_max` of values are
+    /// reached.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, Error>;
+
+    /// Disk space in use, bytes.
+    fn disk_bytes(&self) -> u64;
+}
