@@ -88,6 +88,7 @@ impl Committer {
     /// Puts records of `queue` into a batch. Those of other calls stay for the next one.
     fn build(&mut self, queue: &mut VecDeque<Op>) {
         let (room, batch_max) = (self.room(), self.batch_bytes_max);
+        self.ledger.batch = self.next_number;
         let segment = self.ledger.current();
         let (slot, incarnation) = (segment.slot, segment.incarnation);
         self.builder.begin(incarnation, segment.end);

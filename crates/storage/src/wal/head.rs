@@ -16,7 +16,7 @@ const WHY_BYTES_MAX: usize = 256;
 /// Largest group record, with its header, bytes.
 pub(crate) const GROUP_RECORD_BYTES_MAX: usize = 512;
 const _: () =
-    assert!(super::record::HEADER_BYTES + 1 + 8 + 3 * 16 + 2 * 2 + VOTE_BYTES_MAX + WHY_BYTES_MAX <= 512);
+    assert!(super::record::HEADER_BYTES + 1 + 2 * 8 + 3 * 16 + 2 * 2 + VOTE_BYTES_MAX + WHY_BYTES_MAX <= 512);
 /// One segment in a manifest, bytes.
 pub(crate) const MANIFEST_SEGMENT_BYTES: usize = 28;
 
@@ -50,6 +50,8 @@ pub(crate) struct Manifest {
 /// What is written of a group, apart from its entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Written {
+    /// Number of the batch that first spoke of the group: tells it from one of the same number that was forgotten.
+    pub(crate) born: u64,
     pub(crate) vote: Option<Bytes>,
     pub(crate) purged: Option<Position>,
     /// The last entry, or the purged position if there is none.
@@ -142,6 +144,7 @@ impl Written {
         flags |= if self.quarantined.is_some() { HAS_QUARANTINE } else { 0 };
         flags |= if self.readmitted { IS_READMITTED } else { 0 };
         to.push(flags);
+        to.extend_from_slice(&self.born.to_le_bytes());
         to.extend_from_slice(&self.checkpoint_batch.to_le_bytes());
         for (term, index) in positions.into_iter().filter_map(|(_, position)| position) {
             to.extend_from_slice(&term.to_le_bytes());
@@ -159,7 +162,7 @@ impl Written {
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(body);
         let flags = fields.u8()?;
-        let checkpoint_batch = fields.u64()?;
+        let (born, checkpoint_batch) = (fields.u64()?, fields.u64()?);
         let mut position = |flag| -> Option<Option<Position>> {
             if flags & flag == 0 { Some(None) } else { Some(Some((fields.u64()?, fields.u64()?))) }
         };
@@ -170,6 +173,7 @@ impl Written {
         let quarantined = if flags & HAS_QUARANTINE == 0 { None } else { Some(take_text(&mut fields)?) };
         let readmitted = flags & IS_READMITTED != 0;
         fields.is_empty().then_some(Self {
+            born,
             vote,
             purged,
             last,

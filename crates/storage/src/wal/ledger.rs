@@ -37,6 +37,8 @@ pub(crate) struct Ledger {
     /// Oldest first; the last one is written to.
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) node: Option<NodeQuarantine>,
+    /// Number of the batch that is being written or read.
+    pub(crate) batch: u64,
 }
 
 /// An entry does not follow the group's last one: something between is missing.
@@ -50,9 +52,14 @@ impl Ledger {
         self.segments.back_mut().expect("an open log has a current segment")
     }
 
+    pub(crate) fn group(&mut self, group: u64) -> &mut Written {
+        let born = self.batch;
+        self.groups.entry(group).or_insert_with(|| Written { born, ..Written::default() })
+    }
+
     /// False: the entry was purged before it was written, and counts for nothing.
     pub(crate) fn entry(&mut self, group: u64, (term, index): Position) -> Result<bool, Gap> {
-        let written = self.groups.entry(group).or_default();
+        let written = self.group(group);
         if written.purged.is_some_and(|(_, purged)| index <= purged) {
             return Ok(false);
         }
@@ -68,20 +75,20 @@ impl Ledger {
     }
 
     pub(crate) fn vote(&mut self, group: u64, vote: Bytes) {
-        self.groups.entry(group).or_default().vote = Some(vote);
+        self.group(group).vote = Some(vote);
     }
 
     pub(crate) fn committed(&mut self, group: u64, committed: Position) {
-        self.groups.entry(group).or_default().committed = Some(committed);
+        self.group(group).committed = Some(committed);
     }
 
     pub(crate) fn checkpoint(&mut self, group: u64, batch: u64) {
-        let written = self.groups.entry(group).or_default();
+        let written = self.group(group);
         written.checkpoint_batch = written.checkpoint_batch.max(batch);
     }
 
     pub(crate) fn truncate(&mut self, group: u64, kept: Option<Position>) {
-        let written = self.groups.entry(group).or_default();
+        let written = self.group(group);
         let kept = kept.max_by_index(written.purged);
         if kept.index_or_none() >= written.last.index_or_none() {
             return;
@@ -100,7 +107,7 @@ impl Ledger {
     }
 
     pub(crate) fn purge(&mut self, group: u64, upto: Position) {
-        let written = self.groups.entry(group).or_default();
+        let written = self.group(group);
         if written.purged.is_some_and(|(_, purged)| upto.1 <= purged) {
             return;
         }
@@ -120,7 +127,7 @@ impl Ledger {
     pub(crate) fn forget(&mut self, group: u64) {
         self.groups.remove(&group);
         if self.node.is_some() {
-            self.groups.insert(group, Written { readmitted: true, ..Written::default() });
+            self.group(group).readmitted = true;
         }
         for segment in &mut self.segments {
             segment.ranges.remove(&group);
@@ -132,7 +139,7 @@ impl Ledger {
         for written in self.groups.values_mut() {
             written.readmitted = false;
         }
-        self.groups.retain(|_, written| *written != Written::default());
+        self.groups.retain(|_, written| *written != Written { born: written.born, ..Written::default() });
     }
 
     /// Dead segments at the old end: they can be let go of by the next head.

@@ -168,6 +168,7 @@ impl Replay {
         header: &BatchHeader,
         torn: bool,
     ) -> Result<(), String> {
+        self.ledger.batch = header.number;
         if header.kind == BatchKind::Head {
             self.head(reading, header)?;
         }
@@ -215,17 +216,24 @@ impl Replay {
     }
 
     fn group(&mut self, reading: &Reading<'_>, group: u64, written: Written) {
+        let is_known = self.ledger.groups.get(&group).is_some_and(|known| known.born == written.born);
+        if !is_known {
+            // It was forgotten, and began again, in a batch that only lives on in this head.
+            self.forget(group);
+            self.ledger.groups.remove(&group);
+            self.tracks.remove(&group);
+        }
         if let Some(purged) = written.purged {
             self.purge(group, purged);
         }
         self.truncate(group, written.last);
         let track = self.tracks.entry(group).or_default();
-        let known = self.ledger.groups.entry(group).or_default();
+        let known = self.ledger.group(group);
         let term_differs = written
             .last
             .is_some_and(|(term, index)| track.log.term_of(index).is_some_and(|found| found != term));
         if known.last.index_or_none() < written.last.index_or_none() {
-            if reading.is_first || known.last.is_none() {
+            if reading.is_first || !is_known {
                 let first = written.purged.map_or(0, |(_, index)| index + 1);
                 track.missing = written.last.map(|(_, last)| (first, last));
             } else {
@@ -329,7 +337,7 @@ impl Replay {
     }
 
     fn break_group(&mut self, group: u64, why: String) {
-        self.ledger.groups.entry(group).or_default();
+        self.ledger.group(group);
         self.tracks.entry(group).or_default().broken.get_or_insert(why);
     }
 
@@ -339,7 +347,7 @@ impl Replay {
                 self.entry(header, Slot { term: header.term, body_bytes: 0, place: Place::Rotten });
             }
             Kind::Vote => {
-                self.ledger.groups.entry(header.group).or_default();
+                self.ledger.group(header.group);
                 self.tracks.entry(header.group).or_default().vote_is_rotten = true;
             }
             Kind::Manifest => return Err(format!("the manifest at {offset} is damaged")),

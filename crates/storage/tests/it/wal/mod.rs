@@ -1,4 +1,7 @@
 //! The write-ahead log.
 
 mod basics;
+mod crash;
+mod driver;
+mod model;
 mod rig;
