@@ -1,5 +1,6 @@
 //! The replicas of this node: opening them, founding new groups, knowing when they have caught up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,9 +71,11 @@ impl Hosting {
         let last = self.wal.state(group).last.map_or(0, |(_, index)| index);
         self.sink.replays_until(group, last);
         let kind = if group == CATALOG { MachineKind::Catalog } else { MachineKind::Shard(group) };
-        let spec = GroupSpec { group, replica: hosted.replica, kind };
+        let members = self.members(&hosted.planned);
+        let peers = members.values().filter(|peer| peer.node != self.identity.node).cloned().collect();
+        let spec = GroupSpec { group, replica: hosted.replica, kind, peers };
         let opened = loop {
-            match self.groups.open(spec).await {
+            match self.groups.open(spec.clone()).await {
                 Ok(opened) => break opened,
                 Err(OpenError::NoRefill { group, why, peers }) => {
                     tracing::warn!(
@@ -87,14 +90,17 @@ impl Hosting {
             }
         };
         if !self.desk.started() && hosted.planned.replicas.first().map(|row| row.0) == Some(hosted.replica) {
-            tokio::spawn(found(
-                Arc::clone(&opened),
-                self.identity.clone(),
-                hosted.planned.clone(),
-                self.stop.clone(),
-            ));
+            tokio::spawn(found(Arc::clone(&opened), members, self.stop.clone()));
         }
         Ok(self.shard(opened))
+    }
+
+    fn members(&self, planned: &PlanGroup) -> BTreeMap<ReplicaId, PeerNode> {
+        let members = planned.replicas.iter().filter_map(|&(replica, node)| {
+            let address = self.identity.plan.node(node)?.peer_address.clone();
+            Some((replica, PeerNode { node, address }))
+        });
+        members.collect()
     }
 
     fn shard(&self, group: Arc<Group>) -> Arc<Shard> {
@@ -124,15 +130,10 @@ impl Hosting {
 }
 
 /// Gives a new group its members. Repeating it, or finding it done, is fine.
-async fn found(group: Arc<Group>, identity: Identity, planned: PlanGroup, stop: CancellationToken) {
-    let members = planned.replicas.iter().filter_map(|&(replica, node)| {
-        let address = identity.plan.node(node)?.peer_address.clone();
-        Some((replica, PeerNode { node, address }))
-    });
-    let members: std::collections::BTreeMap<_, _> = members.collect();
+async fn found(group: Arc<Group>, members: BTreeMap<ReplicaId, PeerNode>, stop: CancellationToken) {
     let work = async {
         while let Err(error) = group.initialize(members.clone()).await {
-            tracing::warn!(group_id = planned.group, %error, "a new group was not founded yet");
+            tracing::warn!(group_id = group.id(), %error, "a new group was not founded yet");
             tokio::time::sleep(OPEN_RETRY).await;
         }
     };

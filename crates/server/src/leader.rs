@@ -1,7 +1,7 @@
 //! What a leader does unasked: open its term, and tick.
 //!
 //! One task for each hosted group. Invariant: `TermStart` is the first batch of a term, before anything that a client asked for; the
-//! batcher is open exactly while its term is this replica's.
+//! batcher is open only while its term is this replica's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,9 @@ use crate::shard::Shard;
 pub const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Longest sleep before the due time is looked at again: machine time may be slewed meanwhile.
 pub const TICK_SLEEP_MAX: Duration = Duration::from_secs(5);
+/// A leader that has had no quorum for this long ends its consumers' streams, so that they look elsewhere. When it leads on in the same
+/// term, another `TermStart` detaches them.
+const QUORUM_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a refused `TermStart`.
 const TERM_RETRY: Duration = Duration::from_millis(20);
 
@@ -54,9 +57,8 @@ async fn lead(
     }
     tracing::info!(group_id = shard.id(), term = now.term, "leads");
     shard.batcher.open(now.term);
-    let same_term = |next: &Leadership| next.is_leader && next.term == now.term;
     let alive = tokio::select! {
-        gone = leadership.wait_for(|next| !same_term(next)) => gone.is_ok(),
+        alive = term_over(now, leadership) => alive,
         () = tick(shard) => true,
     };
     shard.batcher.close();
@@ -64,6 +66,23 @@ async fn lead(
     shard.clock.end_term();
     tracing::info!(group_id = shard.id(), term = now.term, "leads no more");
     alive
+}
+
+/// Waits until this replica has lost its term, or its quorum for longer than [`QUORUM_PATIENCE`]; `false` when the group has stopped.
+async fn term_over(now: &Leadership, leadership: &mut watch::Receiver<Leadership>) -> bool {
+    let ours = |next: &Leadership| next.term == now.term && next.leader == now.leader;
+    loop {
+        if leadership.wait_for(|next| !next.is_leader || !ours(next)).await.is_err() {
+            return false;
+        }
+        // In its own term a leader without a quorum is still the only one who could answer: a hiccup must not end every stream.
+        let back = leadership.wait_for(|next| next.is_leader || !ours(next));
+        match tokio::time::timeout(QUORUM_PATIENCE, back).await {
+            Ok(Ok(next)) if next.is_leader && ours(&next) => {}
+            Ok(Ok(_)) | Err(_) => return true,
+            Ok(Err(_)) => return false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

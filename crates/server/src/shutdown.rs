@@ -70,19 +70,14 @@ async fn hand_over_one(state: &NodeState, shard: &Shard) {
     let reachable =
         |node: NodeId| state.peers.iter().any(|(peer, known)| peer == node && known.is_reachable());
     let voters = shard.group.status().voters;
-    for (replica, node) in voters.into_iter().filter(|(_, node)| *node != own && reachable(*node)) {
+    for (replica, to) in voters.into_iter().filter(|(_, peer)| peer.node != own && reachable(peer.node)) {
         match shard.group.transfer_leader(replica).await {
             Ok(()) => {
-                let mut leadership = shard.group.leadership();
-                let handed =
-                    leadership.wait_for(|now| now.leader.is_some_and(|(_, leader)| leader != own)).await;
-                if handed.is_ok() {
-                    tracing::info!(group_id = shard.id(), to = node, "leadership handed over");
-                }
+                tracing::info!(group_id = shard.id(), to = to.node, "leadership handed over");
                 return;
             }
             Err(error) => {
-                tracing::info!(group_id = shard.id(), to = node, %error, "leadership not handed over")
+                tracing::info!(group_id = shard.id(), to = to.node, %error, "leadership not handed over");
             }
         }
     }

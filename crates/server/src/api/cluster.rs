@@ -48,7 +48,7 @@ impl Cluster for ClusterApi {
             node: self.state.node(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             nodes: nodes.collect(),
-            groups: self.state.shards().iter().map(|shard| group_status(shard)).collect(),
+            groups: groups(&self.state),
         }))
     }
 
@@ -79,10 +79,38 @@ impl Cluster for ClusterApi {
     }
 }
 
-fn group_status(shard: &Arc<Shard>) -> v1::GroupStatus {
+/// Entries that a replica may be behind without being said to catch up.
+const LAG_NORMAL: u64 = 1_000;
+
+/// One line for each replica that this node is to have, whether it is open or not.
+fn groups(state: &NodeState) -> Vec<v1::GroupStatus> {
+    let node = state.node();
+    let planned = state.identity.plan.groups.iter();
+    let hosted = planned.filter(|group| group.replicas.iter().any(|row| row.1 == node));
+    hosted
+        .map(|planned| match state.shard(planned.group) {
+            Some(shard) => group_status(&shard),
+            None => v1::GroupStatus {
+                group: planned.group,
+                state: "not open: it is being started or refilled".to_owned(),
+                ..Default::default()
+            },
+        })
+        .collect()
+}
+
+fn group_status(shard: &Shard) -> v1::GroupStatus {
     let status = shard.group.status();
-    let mut voter_nodes: Vec<_> = status.voters.iter().map(|(_, node)| *node).collect();
+    let mut voter_nodes: Vec<_> = status.voters.values().map(|peer| peer.node).collect();
     voter_nodes.sort_unstable();
+    let own = status.leader.is_some_and(|(replica, _)| replica == status.replica);
+    let state = match status.leader {
+        None => "no leader known",
+        Some(_) if own && !status.is_leader => "leads without a quorum",
+        Some(_) if !status.voters.contains_key(&status.replica) => "has no vote",
+        Some(_) if status.committed.saturating_sub(status.applied) > LAG_NORMAL => "catching up",
+        Some(_) => "healthy",
+    };
     v1::GroupStatus {
         group: shard.id(),
         leader_node: status.leader.map_or(0, |(_, node)| node),
@@ -91,6 +119,6 @@ fn group_status(shard: &Arc<Shard>) -> v1::GroupStatus {
         applied_index: status.applied,
         last_index: status.last_index,
         digest: status.digest,
-        state: status.state.to_string(),
+        state: state.to_owned(),
     }
 }

@@ -17,12 +17,10 @@ use std::sync::Arc;
 use phalanx_proto::v1::cluster_server::ClusterServer;
 use phalanx_proto::v1::messages_server::MessagesServer;
 use phalanx_proto::v1::queues_server::QueuesServer;
-use phalanx_raft::Groups;
 use tonic::service::Routes;
 
 use crate::caller::Listener;
 use crate::config::GRPC_MESSAGE_BYTES_MAX;
-use crate::serve;
 use crate::state::NodeState;
 
 /// The services of `phalanx.v1` on `listener`.
