@@ -1,1 +1,35 @@
-//! Raft groups on openraft: log, machine, transport, snapshots
+//! Raft groups: log, machine, snapshots and transport on openraft, which no other crate names.
+//!
+//! This crate moves batches into a replicated log and applies them to a machine; it does not know what they mean, who sends them, or
+//! what becomes of effects. It starts no thread, blocks no task, reads no wall clock and opens no socket by itself: see `context`.
+#![deny(missing_docs)]
+
+mod assemble;
+mod blocking;
+mod checkpoint;
+mod codec;
+mod context;
+mod error;
+mod failover;
+mod group;
+mod groups;
+mod leadership;
+mod log_store;
+mod machine_store;
+mod maintenance;
+mod members;
+mod proposal;
+mod recover;
+mod snapshot;
+mod transport;
+mod types;
+
+pub use codec::ENTRY_BYTES_MAX;
+pub use context::{Dialer, EffectSink, Executor, FatalError, GroupSpec, NodeContext, Purpose, RaftOptions};
+pub use error::{ChangeError, OpenError, ProposeError};
+pub use group::{Group, GroupStatus, PayloadError};
+pub use groups::Groups;
+pub use leadership::Leadership;
+pub use proposal::ProposalHandle;
+pub use transport::server::PeerService;
+pub use types::PeerNode;

@@ -1,0 +1,296 @@
+//! The durable checkpoint of one replica, and who may touch it when.
+//!
+//! The engine below has no old versions of a row, so a snapshot that is being read keeps checkpoints out until it is through or
+//! gives up; the log behind it grows meanwhile, and a snapshot that would push the log over its budget is ended.
+//! Invariants: what is taken from the machine becomes durable as one batch, or the process stops; a checkpoint of the old machine is
+//! never written after a received snapshot was taken into use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use phalanx_state_machine::machine::{Changes, LoadError, Machine, MachineKind};
+use phalanx_storage::checkpoint::{Install, ManifestFields, ReplicaCheckpoint};
+use phalanx_storage::wal::{Done, Wal};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use crate::blocking;
+use crate::context::{Executor, FatalError};
+
+/// Pause before writing a checkpoint again on a full disk.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// Rows deleted in one slice of garbage collection: each slice keeps the engine busy for a few milliseconds.
+const GARBAGE_ROWS: usize = 5_000;
+
+/// See the module.
+pub(crate) struct CheckpointStore {
+    group: u64,
+    kind: MachineKind,
+    rows: Arc<ReplicaCheckpoint>,
+    wal: Arc<Wal>,
+    executor: Arc<dyn Executor>,
+    chunk_bytes: usize,
+    /// Shared while a snapshot is read; exclusive while a checkpoint is written or a received snapshot taken into use.
+    gate: Arc<RwLock<()>>,
+    durable: Mutex<Durable>,
+    on_fatal: Arc<dyn Fn(FatalError) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Durable {
+    current: Option<ManifestFields>,
+    /// The log may be purged up to here.
+    previous: Option<ManifestFields>,
+}
+
+/// What a checkpoint writes.
+pub(crate) struct Cut {
+    pub fields: ManifestFields,
+    pub changes: Changes,
+}
+
+/// What all stores of a node have in common.
+pub(crate) struct Shared {
+    pub wal: Arc<Wal>,
+    pub executor: Arc<dyn Executor>,
+    pub chunk_bytes: usize,
+    pub on_fatal: Arc<dyn Fn(FatalError) + Send + Sync>,
+}
+
+impl CheckpointStore {
+    /// `current` is what the manifest says, or `None` when it was rejected.
+    pub(crate) fn new(
+        group: u64,
+        kind: MachineKind,
+        rows: ReplicaCheckpoint,
+        current: Option<ManifestFields>,
+        shared: Shared,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            group,
+            kind,
+            rows: Arc::new(rows),
+            wal: shared.wal,
+            executor: shared.executor,
+            chunk_bytes: shared.chunk_bytes,
+            gate: Arc::new(RwLock::new(())),
+            durable: Mutex::new(Durable { current, previous: None }),
+            on_fatal: shared.on_fatal,
+        })
+    }
+
+    /// The newest durable checkpoint.
+    pub(crate) fn durable(&self) -> Option<ManifestFields> {
+        self.durable.lock().current.clone()
+    }
+
+    /// The one before it: the log may be purged up to its index.
+    pub(crate) fn previous(&self) -> Option<ManifestFields> {
+        self.durable.lock().previous.clone()
+    }
+
+    async fn job<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&ReplicaCheckpoint) -> Result<T, phalanx_storage::Error> + Send + 'static,
+    ) -> Result<T, phalanx_storage::Error> {
+        let rows = Arc::clone(&self.rows);
+        let outcome = blocking::run(&self.executor, move || job(&rows)).await;
+        outcome.unwrap_or_else(|failed| {
+            Err(phalanx_storage::Error::Engine { operation: "checkpoint", why: failed.to_string() })
+        })
+    }
+
+    /// Builds a machine of the durable checkpoint.
+    pub(crate) async fn load(&self) -> Result<Result<Machine, LoadError>, phalanx_storage::Error> {
+        let (kind, chunk_bytes) = (self.kind, self.chunk_bytes);
+        self.job(move |rows| load_rows(kind, |after| rows.rows(after, chunk_bytes))).await
+    }
+
+    /// Writes a checkpoint of what `take` hands out. A failure that loses it stops the process.
+    pub(crate) async fn cut(
+        &self,
+        take: impl FnOnce(Option<&ManifestFields>) -> Option<Cut> + Send,
+    ) -> Result<Option<ManifestFields>, phalanx_storage::Error> {
+        let _gate = self.gate.write().await;
+        let durable = self.durable();
+        let Some(Cut { fields, changes }) = take(durable.as_ref()) else { return Ok(None) };
+        let rows: Vec<(Bytes, Option<Bytes>)> =
+            changes.rows.into_iter().map(|change| (change.key, change.value)).collect();
+        let garbage = changes.garbage;
+        loop {
+            let (fields, rows, garbage) = (fields.clone(), rows.clone(), garbage.clone());
+            match self.job(move |store| store.commit(fields, rows, garbage)).await {
+                Ok(manifest) => {
+                    self.keep(manifest.fields.clone(), manifest.batch);
+                    return Ok(Some(manifest.fields));
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(group_id = self.group, %error, "checkpoint waits");
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err(error) => {
+                    // The machine has forgotten that these rows were dirty.
+                    self.fatal("checkpoint", &error);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn keep(&self, fields: ManifestFields, batch: u64) {
+        let mut durable = self.durable.lock();
+        durable.previous = durable.current.replace(fields);
+        drop(durable);
+        let (group, on_fatal) = (self.group, Arc::clone(&self.on_fatal));
+        let done: Done = Box::new(move |result| {
+            if let Err(error) = result {
+                on_fatal(FatalError { group, why: format!("note a checkpoint in the log: {error}") });
+            }
+        });
+        self.wal.note_checkpoint(self.group, batch, done);
+    }
+
+    fn fatal(&self, what: &str, error: &phalanx_storage::Error) {
+        (self.on_fatal)(FatalError { group: self.group, why: format!("{what}: {error}") });
+    }
+
+    /// The row under a machine key.
+    pub(crate) async fn get(&self, key: Bytes) -> Result<Option<Bytes>, phalanx_storage::Error> {
+        self.job(move |rows| rows.get(&key)).await
+    }
+
+    /// Deletes a slice of what means nothing any more; the rows deleted.
+    pub(crate) async fn collect_garbage(&self) -> Result<usize, phalanx_storage::Error> {
+        self.job(|rows| rows.collect_garbage(GARBAGE_ROWS)).await
+    }
+
+    /// Reads the durable checkpoint, all of it as of now.
+    pub(crate) async fn stream(self: &Arc<Self>) -> Result<RowStream, phalanx_storage::Error> {
+        let guard = Arc::clone(&self.gate).read_owned().await;
+        let fields = self.durable().ok_or_else(|| phalanx_storage::Error::Engine {
+            operation: "read a snapshot",
+            why: "there is no checkpoint yet".to_owned(),
+        })?;
+        Ok(RowStream { store: Arc::clone(self), _guard: guard, fields, after: None, ended: false })
+    }
+
+    pub(crate) async fn begin_install(&self) -> Result<Install, phalanx_storage::Error> {
+        self.job(ReplicaCheckpoint::begin_install).await
+    }
+
+    pub(crate) async fn put_rows(
+        &self,
+        mut install: Install,
+        rows: Vec<(Bytes, Bytes)>,
+    ) -> Result<Install, phalanx_storage::Error> {
+        self.job(move |_| install.put(rows).map(|()| install)).await
+    }
+
+    /// Builds the machine of a generation that is not in use yet.
+    pub(crate) async fn load_install(
+        &self,
+        install: Install,
+    ) -> Result<(Install, Result<Machine, LoadError>), phalanx_storage::Error> {
+        let (kind, chunk_bytes) = (self.kind, self.chunk_bytes);
+        self.job(move |_| {
+            let machine = load_rows(kind, |after| install.rows(after, chunk_bytes))?;
+            Ok((install, machine))
+        })
+        .await
+    }
+
+    /// Takes a received generation into use, and with it the machine: `swap` runs before any other checkpoint can.
+    pub(crate) async fn finish_install(
+        &self,
+        install: Install,
+        fields: ManifestFields,
+        row_count: u64,
+        swap: impl FnOnce(),
+    ) -> Result<(), phalanx_storage::Error> {
+        let _gate = self.gate.write().await;
+        match self.job(move |_| install.finish(fields, row_count)).await {
+            Ok(manifest) => {
+                swap();
+                self.keep(manifest.fields, manifest.batch);
+                Ok(())
+            }
+            Err(error) => {
+                self.fatal("take a snapshot into use", &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Builds a machine from rows read in chunks.
+fn load_rows(
+    kind: MachineKind,
+    mut read: impl FnMut(Option<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, phalanx_storage::Error>,
+) -> Result<Result<Machine, LoadError>, phalanx_storage::Error> {
+    let mut failure = None;
+    let mut chunk = Vec::new().into_iter();
+    let mut after: Option<Bytes> = None;
+    let machine = Machine::load(
+        kind,
+        std::iter::from_fn(|| {
+            if let Some(row) = chunk.next() {
+                return Some(row);
+            }
+            match read(after.as_deref()) {
+                Ok(rows) => {
+                    after = rows.last().map(|(key, _): &(Bytes, Bytes)| key.clone());
+                    chunk = rows.into_iter();
+                    chunk.next()
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    None
+                }
+            }
+        }),
+    );
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(machine),
+    }
+}
+
+/// A durable checkpoint being read. Keeps newer ones out as long as it lives.
+pub(crate) struct RowStream {
+    store: Arc<CheckpointStore>,
+    _guard: OwnedRwLockReadGuard<()>,
+    fields: ManifestFields,
+    after: Option<Bytes>,
+    ended: bool,
+}
+
+impl RowStream {
+    pub(crate) fn fields(&self) -> &ManifestFields {
+        &self.fields
+    }
+
+    /// The next rows, in key order; empty at the end.
+    pub(crate) async fn next(&mut self) -> Result<Vec<(Bytes, Bytes)>, phalanx_storage::Error> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
+        if let Some(pressure) = self.store.wal.pressure()
+            && pressure.used_bytes > pressure.budget_bytes
+            && pressure.pinned_by.iter().any(|(group, _)| *group == self.store.group)
+        {
+            // The log cannot shrink while this stream keeps checkpoints out.
+            return Err(phalanx_storage::Error::Overloaded {
+                pending_bytes: pressure.used_bytes,
+                bytes_max: pressure.budget_bytes,
+            });
+        }
+        let (after, chunk_bytes) = (self.after.clone(), self.store.chunk_bytes);
+        let rows = self.store.job(move |rows| rows.rows(after.as_deref(), chunk_bytes)).await?;
+        match rows.last() {
+            Some((key, _)) => self.after = Some(key.clone()),
+            None => self.ended = true,
+        }
+        Ok(rows)
+    }
+}
