@@ -3,8 +3,7 @@
 //! ```text
 //! version:u8  crc32c:u32le (of key, then all that follows)  pieces:u16le  payload
 //! ```
-//! A row longer than [`PIECE_BYTES_MAX`] is cut into pieces under keys of their own, so that no value comes near a
-//! quarter of sled's segment, beyond which it would go to a blob file that is never synced. The first piece says how many there are.
+//! A row longer than [`PIECE_BYTES_MAX`] is cut into pieces under keys of their own; the first piece says how many there are.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -13,8 +12,9 @@ use crate::format::Fields;
 
 /// Format written; others are refused.
 const VERSION: u8 = 1;
-/// Longest payload of one piece, bytes.
-pub(super) const PIECE_BYTES_MAX: usize = 512 * 1024;
+/// Longest payload of one piece, bytes: a page of messages with its head fits into one. sled keeps up to 16 items in a leaf before it
+/// splits it, and adds those of a leaf with fewer than 4; a leaf of a quarter segment would become a blob file (see the sled engine).
+pub(super) const PIECE_BYTES_MAX: usize = 36 * 1024;
 /// Bytes before the payload.
 const HEAD_BYTES: usize = 1 + 4 + 2;
 

@@ -19,9 +19,11 @@ use super::sled_barrier;
 
 /// sled's garbage collection runs only in its periodic flush; without one its file and memory grow.
 const FLUSH_EVERY_MS: u64 = 500;
-/// Set when a store is created, bytes. Items over a quarter of it would become blobs.
+/// Set when a store is created, bytes. Items over a quarter of it would become blobs, and an item is a whole leaf of sled's tree.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
-const _: () = assert!(super::frame::PIECE_BYTES_MAX < SEGMENT_BYTES / 4);
+/// sled splits a leaf beyond 16 items, and merges one below 4 into its neighbour; some room for writers that come between.
+const LEAF_ITEMS_MAX: usize = 16 + 4 + 4;
+const _: () = assert!(LEAF_ITEMS_MAX * super::frame::PIECE_BYTES_MAX < SEGMENT_BYTES / 4);
 /// sled's page cache, bytes.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// A store that was just closed may still hold its lock: this many more tries ...
