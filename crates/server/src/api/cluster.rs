@@ -73,7 +73,7 @@ impl Cluster for ClusterApi {
         let entry = router::find(&self.state, namespace, name).await?;
         let leader = match self.state.shard(entry.group) {
             Some(shard) => shard.group.leadership().borrow().leader.map(|(_, node)| node),
-            None => self.state.peers.ask_leader(&self.state, entry.group).await,
+            None => self.state.peers.ask_leader(&self.state.identity.plan, entry.group).await,
         };
         Ok(Response::new(v1::TopologyResponse { nodes, leader_node: leader.unwrap_or_default() }))
     }

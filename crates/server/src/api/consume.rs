@@ -37,7 +37,8 @@ pub(super) async fn consume(
         None => ("", ""),
     };
     api.state.admit(&caller, rule, &target(namespace, queue))?;
-    let attach = first.attach.as_ref().ok_or_else(|| status::invalid("attach", "must be in the first frame"))?;
+    let attach =
+        first.attach.as_ref().ok_or_else(|| status::invalid("attach", "must be in the first frame"))?;
     let namespace = convert::namespace(&attach.namespace)?.to_owned();
     let queue = convert::queue_name("attach.queue", &attach.queue)?.to_owned();
     let wanted = Wanted::from(attach)?;

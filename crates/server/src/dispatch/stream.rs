@@ -1,5 +1,6 @@
 //! One consumer's stream: a bounded channel out of the apply path.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -57,6 +58,13 @@ pub(super) struct Slot {
 struct End {
     reason: OnceLock<StreamEnd>,
     token: CancellationToken,
+}
+
+impl End {
+    fn reason(&self) -> StreamEnd {
+        // A slot is only ever dropped by ending it, or with the whole dispatcher.
+        self.reason.get().copied().unwrap_or(StreamEnd::LeaderChanged)
+    }
 }
 
 /// No room.
@@ -125,13 +133,16 @@ impl StreamEvents {
     /// # Errors
     /// Why the stream is over. Events before its end are handed out first.
     pub async fn take(&mut self, events: &mut Vec<StreamEvent>, count_max: usize) -> Result<(), StreamEnd> {
-        if self.events.recv_many(events, count_max).await > 0 { Ok(()) } else { Err(self.reason()) }
+        if self.events.recv_many(events, count_max).await > 0 { Ok(()) } else { Err(self.end.reason()) }
     }
 
     /// Resolves when the stream was ended by the dispatcher.
-    pub async fn ended(&self) -> StreamEnd {
-        self.end.token.cancelled().await;
-        self.reason()
+    pub fn ended(&self) -> impl Future<Output = StreamEnd> + Send + use<> {
+        let end = Arc::clone(&self.end);
+        async move {
+            end.token.cancelled().await;
+            end.reason()
+        }
     }
 
     /// The window changed: a larger one lets more events wait. A smaller one does not end a stream that was within its bounds.
@@ -143,11 +154,6 @@ impl StreamEvents {
     #[must_use]
     pub fn end_reason(&self) -> Option<StreamEnd> {
         self.end.reason.get().copied()
-    }
-
-    fn reason(&self) -> StreamEnd {
-        // The slot is only ever dropped by ending it, or with the whole dispatcher.
-        self.end.reason.get().copied().unwrap_or(StreamEnd::LeaderChanged)
     }
 }
 

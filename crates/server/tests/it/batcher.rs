@@ -7,7 +7,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use phalanx_server::batcher::limits::{
-    ENTRY_BYTES_TARGET, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX, IN_FLIGHT_SMALL_ENTRIES_MAX, WAITING_BYTES_MAX,
+    ENTRY_BYTES_TARGET, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX, IN_FLIGHT_SMALL_ENTRIES_MAX,
+    WAITING_BYTES_MAX,
 };
 use phalanx_server::batcher::{Batcher, Log, Proposal, Ticket, WriteError};
 use phalanx_server::clock::{MachineClock, SystemClock};
@@ -68,7 +69,8 @@ impl Log for FakeLog {
         let (answer, outcome) = oneshot::channel();
         self.proposed.lock().push(Proposed { batch, term, answer });
         self.arrived.notify_one();
-        let outcome = outcome.map(|outcome| outcome.unwrap_or(Err(WriteError::OutcomeUnknown { group: GROUP })));
+        let outcome =
+            outcome.map(|outcome| outcome.unwrap_or(Err(WriteError::OutcomeUnknown { group: GROUP })));
         let proposal: Proposal = outcome.boxed();
         futures::future::ready(Ok(proposal)).boxed()
     }
@@ -147,7 +149,11 @@ fn send(number: u64, bytes: usize) -> Command {
 }
 
 fn settle(number: u64) -> Command {
-    Command::from(CommandKind::Settle(Settle { uid: number, consumer: Id128 { hi: 0, lo: 1 }, items: Vec::new() }))
+    Command::from(CommandKind::Settle(Settle {
+        uid: number,
+        consumer: Id128 { hi: 0, lo: 1 },
+        items: Vec::new(),
+    }))
 }
 
 /// What the commands of an entry were: `s` and a number, or `a` (ack) and a number.
@@ -165,7 +171,10 @@ async fn idle_log_gets_a_command_at_once() {
     let bench = Bench::leading();
     let ticket = bench.put(send(1, 10));
     let entry = bench.entry().await;
-    assert_eq!((names(&entry), entry.term, entry.batch.version), (vec!["s1".to_owned()], TERM, Batch::VERSION));
+    assert_eq!(
+        (names(&entry), entry.term, entry.batch.version),
+        (vec!["s1".to_owned()], TERM, Batch::VERSION)
+    );
     entry.land();
     assert_eq!(ticket.await, Ok(Reply::Done));
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use phalanx_server::dispatch::{Dispatcher, RegisterError, StreamEnd, StreamEvent, StreamEvents, Waiter, Wake};
+use phalanx_server::dispatch::{
+    Dispatcher, RegisterError, StreamEnd, StreamEvent, StreamEvents, Waiter, Wake,
+};
 use phalanx_state_machine::ids::{GroupId, Id128, QueueUid, Token};
 use phalanx_state_machine::reply::{Delivery, Effect, Payload, ReturnReason};
 
@@ -74,7 +76,8 @@ fn stream_gets_its_events_in_the_order_of_the_effects() {
     let dispatcher = leading();
     let mut ann = stream(&dispatcher, ANN, 1, 8);
     let mut bob = stream(&dispatcher, BOB, 1, 8);
-    dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2), deliver(ANN, 1, 3), ended(ANN, 1)]);
+    dispatcher
+        .dispatch(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2), deliver(ANN, 1, 3), ended(ANN, 1)]);
     dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 4), deliver(ANN, 2, 5)]);
     assert_eq!(taken(&mut ann), (vec![1, 3, -1, 4], None), "5 is for another incarnation");
     assert_eq!(taken(&mut bob), (vec![2], None));

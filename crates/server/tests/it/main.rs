@@ -2,7 +2,10 @@
 
 mod api_golden;
 mod authorization;
+mod batcher;
 mod bootstrap;
 mod configuration;
+mod dispatch;
+mod errors;
 mod queues;
 mod support;

@@ -94,7 +94,8 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.deliver(vec![delivery(1, FRAME_BYTES_MAX + 1), delivery(2, 10), delivery(3, FRAME_BYTES_MAX)]);
         outbox.ended(1, ReturnReason::Expired);
-        let tokens = |frame: &v1::ConsumeResponse| frame.deliveries.iter().map(|one| one.token).collect::<Vec<_>>();
+        let tokens =
+            |frame: &v1::ConsumeResponse| frame.deliveries.iter().map(|one| one.token).collect::<Vec<_>>();
         let first = outbox.frame(40);
         assert_eq!(tokens(&first), [1], "one delivery is always allowed");
         assert_eq!(first.deliveries[0].lease_left_ms, 60);

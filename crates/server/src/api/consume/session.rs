@@ -34,6 +34,8 @@ pub(super) struct Session {
     wanted: Wanted,
     dispatcher: Arc<Dispatcher>,
     stop: CancellationToken,
+    /// The term it attaches in, at the earliest.
+    term: u64,
 }
 
 /// What a command of the stream was.
@@ -79,7 +81,8 @@ struct Ready {
 
 impl Session {
     pub(super) fn new(local: Local, wanted: Wanted, state: &NodeState) -> Self {
-        Self { local, wanted, dispatcher: Arc::clone(&state.dispatcher), stop: state.stop.clone() }
+        let term = local.shard.group.leadership().borrow().term;
+        Self { local, wanted, dispatcher: Arc::clone(&state.dispatcher), stop: state.stop.clone(), term }
     }
 
     /// From the attach to the detach.
@@ -103,13 +106,20 @@ impl Session {
         let end = stream.serve(first, inbound, &sender).await;
         let registered_until = stream.events.end_reason();
         drop(stream);
-        if needs_detach(&end, registered_until) {
-            self.detach().await;
-        }
-        if let Some(error) = self.status_of(end) {
-            // As above.
-            let _ = sender.send(Err(error)).await;
-        }
+        let detaches = needs_detach(&end, registered_until);
+        let tell = async {
+            if let Some(error) = self.status_of(end) {
+                // Fails when the client has gone away: as above.
+                let _ = sender.send(Err(error)).await;
+            }
+            drop(sender);
+        };
+        let leave = async {
+            if detaches {
+                self.detach().await;
+            }
+        };
+        tokio::join!(tell, leave);
     }
 
     async fn attach(&self) -> Result<Attached<'_>, Status> {
@@ -159,18 +169,29 @@ impl Session {
 
     /// Detaches, however often it takes: an attached consumer without a stream would be given messages that nobody gets.
     async fn detach(&self) {
-        let wanted = &self.wanted;
         loop {
-            let command = detach(self.local.uid, wanted, false);
+            let command = detach(self.local.uid, &self.wanted, false);
             match self.local.shard.batcher.submit(command).await {
-                // A term that begins detaches everybody; a node that stops hands over to one.
-                Ok(_) | Err(WriteError::NotLeader { .. } | WriteError::Stopped { .. } | WriteError::TooLarge { .. }) => {
-                    return;
-                }
+                Ok(_) | Err(WriteError::Stopped { .. } | WriteError::TooLarge { .. }) => return,
+                Err(WriteError::NotLeader { .. }) if self.term_is_over().await => return,
                 Err(
-                    WriteError::Overloaded { .. } | WriteError::NotInTime { .. } | WriteError::OutcomeUnknown { .. },
+                    WriteError::NotLeader { .. }
+                    | WriteError::Overloaded { .. }
+                    | WriteError::NotInTime { .. }
+                    | WriteError::OutcomeUnknown { .. },
                 ) => tokio::time::sleep(DETACH_PAUSE).await,
             }
+        }
+    }
+
+    /// Waits until it is known whether the term goes on here, as after a short loss of the quorum. The start of another term detaches
+    /// everybody.
+    async fn term_is_over(&self) -> bool {
+        let mut leadership = self.local.shard.group.leadership();
+        let known = leadership.wait_for(|now| now.term > self.term || now.is_leader);
+        match self.stop.run_until_cancelled(known).await {
+            Some(Ok(now)) => now.term > self.term,
+            Some(Err(_)) | None => true,
         }
     }
 
@@ -178,7 +199,9 @@ impl Session {
         match end {
             End::Clean | End::Broken => None,
             End::Failed(error) => Some(error),
-            End::Dispatched(StreamEnd::Replaced) => Some(status::from_rejection(&Rejection::ConsumerReplaced)),
+            End::Dispatched(StreamEnd::Replaced) => {
+                Some(status::from_rejection(&Rejection::ConsumerReplaced))
+            }
             End::Dispatched(StreamEnd::Detached) => Some(status::from_rejection(&Rejection::NotAttached)),
             End::Dispatched(StreamEnd::QueueGone) => Some(status::from_rejection(&Rejection::QueueGone)),
             End::Dispatched(StreamEnd::LeaderChanged) => Some(self.moved()),
@@ -198,8 +221,8 @@ impl Session {
 /// Whether the machine still takes the consumer for attached to this stream.
 fn needs_detach(end: &End, dispatched: Option<StreamEnd>) -> bool {
     let detached = |reason| match reason {
-        StreamEnd::Replaced | StreamEnd::Detached | StreamEnd::QueueGone | StreamEnd::LeaderChanged => true,
-        StreamEnd::Overflow => false,
+        StreamEnd::Replaced | StreamEnd::Detached | StreamEnd::QueueGone => true,
+        StreamEnd::Overflow | StreamEnd::LeaderChanged => false,
     };
     match end {
         End::Clean => false,
@@ -333,7 +356,9 @@ impl Attached<'_> {
         }
         match futures::FutureExt::now_or_never(run) {
             Some(ready) => self.ready(ready),
-            None => self.end = Some(End::Failed(status::internal("a body in memory could not be had at once"))),
+            None => {
+                self.end = Some(End::Failed(status::internal("a body in memory could not be had at once")))
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use phalanx_proto::v1;
-use phalanx_raft::Group;
+use phalanx_raft::{Group, PayloadError};
 use phalanx_state_machine::command::NewMessage;
 use phalanx_state_machine::ids::{Id128, QueueUid, TimestampMs};
 use phalanx_state_machine::reply::{Delivery, Payload};
@@ -128,10 +128,14 @@ pub async fn deliveries_out(
 async fn payload(group: &Group, uid: QueueUid, delivery: &Delivery) -> Result<Option<Bytes>, Status> {
     match &delivery.payload {
         Payload::Resident(bytes) => Ok(Some(bytes.clone())),
-        Payload::Spilled(_) => group.payload(uid, delivery.sequence).await.map_err(|error| {
-            tracing::error!(group_id = group.id(), uid, sequence = delivery.sequence, %error, "read-back failed");
-            status::unavailable("the message's body could not be read back here")
-        }),
+        Payload::Spilled(_) => match group.payload(uid, delivery.sequence).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(PayloadError::Gone { .. }) => Ok(None),
+            Err(error @ PayloadError::Storage { .. }) => {
+                tracing::error!(group_id = group.id(), uid, %error, "read-back failed");
+                Err(status::unavailable("a message's body could not be read back here"))
+            }
+        },
     }
 }
 

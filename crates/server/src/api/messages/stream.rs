@@ -42,7 +42,7 @@ where
     Q: Message + Send + Sync + 'static,
     A: Message + Default + Send + Sync + 'static,
 {
-    let rest = inbound.map_while(|frame| std::future::ready(frame.ok()));
+    let rest = inbound.scan((), |(), frame| std::future::ready(frame.ok()));
     let frames = stream::once(std::future::ready(first)).chain(rest);
     let answers = forward::streaming::<Q, A, _>(caller, &remote, rule, frames).await?.into_inner();
     Ok(Response::new(
