@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use phalanx_proto::raft::v1::{HelloRequest, HelloResponse};
-use phalanx_state_machine::ids::{Id128, NodeId};
+use phalanx_state_machine::ids::{GroupId, Id128, NodeId};
 use phalanx_storage::disk::Disk;
 use phalanx_storage::wal::Wal;
 
 use crate::config::NodeConfig;
 use crate::convert::id_bytes;
-use crate::identity::{Identity, IdentityError, Passport, Plan, read_id};
+use crate::identity::{Identity, IdentityError, Passport, Plan, Seat, read_id};
 use crate::seams::Entropy;
 
 /// See the module.
@@ -72,8 +72,13 @@ impl Desk {
             Some(passport) => passport,
             None if has_data(&wal) => return Err(DeskError::LogWithoutIdentity { dir }),
             None => {
-                let passport =
-                    Passport { node: config.node.id, store: entropy.id(), plan: None, started: false };
+                let passport = Passport {
+                    node: config.node.id,
+                    store: entropy.id(),
+                    plan: None,
+                    started: false,
+                    seats: Vec::new(),
+                };
                 passport.save(disk.as_ref(), &dir)?;
                 passport
             }
@@ -82,6 +87,9 @@ impl Desk {
             let hosted =
                 plan.groups.iter().filter(|group| group.replicas.iter().any(|row| row.1 == passport.node));
             for group in hosted.map(|group| group.group) {
+                if passport.seats.iter().any(|seat| seat.group == group && !seat.taken) {
+                    continue;
+                }
                 let state = wal.state(group);
                 let empty = state.vote.is_none() && state.last.is_none();
                 if empty && wal.quarantine_of(group).is_none() {
@@ -130,6 +138,23 @@ impl Desk {
     /// When the disk failed.
     pub fn mark_started(&self) -> Result<(), IdentityError> {
         self.change(|passport| passport.started = true)
+    }
+
+    /// The replica that took the place of the planned one, if one did.
+    #[must_use]
+    pub fn seat(&self, group: GroupId) -> Option<Seat> {
+        self.passport.lock().seats.iter().find(|seat| seat.group == group).copied()
+    }
+
+    /// Notes the replica of this node in a group; durable on return.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub fn set_seat(&self, seat: Seat) -> Result<(), IdentityError> {
+        self.change(|passport| {
+            passport.seats.retain(|old| old.group != seat.group);
+            passport.seats.push(seat);
+        })
     }
 
     fn change(&self, change: impl FnOnce(&mut Passport)) -> Result<(), IdentityError> {

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batcher::Batcher;
 use crate::desk::Desk;
-use crate::identity::{Identity, PlanGroup};
+use crate::identity::{Identity, IdentityError, PlanGroup, Seat};
+use crate::peers::Peers;
+use crate::reseat;
 use crate::shard::{CATALOG, Shard};
 use crate::sink::Sink;
 
@@ -33,8 +35,21 @@ pub struct Hosting {
     pub identity: Identity,
     /// Its papers.
     pub desk: Arc<Desk>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
     /// The node stops.
     pub stop: CancellationToken,
+}
+
+/// A replica cannot be hosted.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its new number could not be noted.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 /// A replica of this node, and where its log stood when the node started.
@@ -54,7 +69,8 @@ impl Hosting {
     pub fn hosted(&self) -> Vec<Hosted> {
         let node = self.identity.node;
         let groups = self.identity.plan.groups.iter().filter_map(|planned| {
-            let &(replica, _) = planned.replicas.iter().find(|row| row.1 == node)?;
+            let &(first, _) = planned.replicas.iter().find(|row| row.1 == node)?;
+            let replica = self.desk.seat(planned.group).map_or(first, |seat| seat.replica);
             let committed = self.wal.state(planned.group).committed;
             let committed_at_start = committed.map_or(0, |(_, index)| index);
             Some(Hosted { planned: planned.clone(), replica, committed_at_start })
@@ -62,18 +78,19 @@ impl Hosting {
         groups.collect()
     }
 
-    /// Opens a replica; tries again while its peers cannot refill it. Founds the group where the plan says so.
+    /// Opens a replica; tries again while its peers cannot refill it, and goes on as a new replica when its log is damaged. Founds the
+    /// group where the plan says so.
     ///
     /// # Errors
     /// What trying again cannot heal.
-    pub async fn open(&self, hosted: &Hosted) -> Result<Arc<Shard>, OpenError> {
+    pub async fn open(&self, hosted: &Hosted) -> Result<Arc<Shard>, HostError> {
         let group = hosted.planned.group;
         let last = self.wal.state(group).last.map_or(0, |(_, index)| index);
         self.sink.replays_until(group, last);
         let kind = if group == CATALOG { MachineKind::Catalog } else { MachineKind::Shard(group) };
         let members = self.members(&hosted.planned);
         let peers = members.values().filter(|peer| peer.node != self.identity.node).cloned().collect();
-        let spec = GroupSpec { group, replica: hosted.replica, kind, peers };
+        let mut spec = GroupSpec { group, replica: hosted.replica, kind, peers };
         let opened = loop {
             match self.groups.open(spec.clone()).await {
                 Ok(opened) => break opened,
@@ -86,13 +103,53 @@ impl Hosting {
                     );
                     tokio::time::sleep(OPEN_RETRY).await;
                 }
-                Err(error) => return Err(error),
+                Err(OpenError::LogRotten { why, .. }) if hosted.planned.replicas.len() > 1 => {
+                    tracing::error!(
+                        group_id = group,
+                        replica = spec.replica,
+                        why,
+                        "the log of a replica is damaged"
+                    );
+                    spec.replica = self.leave_seat(&hosted.planned, spec.replica).await?;
+                }
+                Err(error) => return Err(error.into()),
             }
         };
-        if !self.desk.started() && hosted.planned.replicas.first().map(|row| row.0) == Some(hosted.replica) {
+        let first = hosted.planned.replicas.first().map(|row| row.0);
+        if !self.desk.started() && first == Some(opened.replica()) {
             tokio::spawn(found(Arc::clone(&opened), members, self.stop.clone()));
         }
+        if let Some(seat) = self.desk.seat(group).filter(|seat| !seat.taken) {
+            tokio::spawn(reseat::take_seat(
+                Arc::clone(&self.peers),
+                Arc::clone(&self.desk),
+                self.identity.clone(),
+                seat,
+                self.stop.clone(),
+            ));
+        }
         Ok(self.shard(opened))
+    }
+
+    /// Gives up a replica whose log is damaged: what it promised is forgotten, so it must never vote again. Returns the one that
+    /// takes its place here, noted before anything is dropped.
+    async fn leave_seat(&self, planned: &PlanGroup, old: ReplicaId) -> Result<ReplicaId, HostError> {
+        let new = reseat::next_replica(old);
+        self.desk.set_seat(Seat { group: planned.group, replica: new, taken: false })?;
+        for dead in reseat::earlier_replicas(new) {
+            self.groups.discard(planned.group, dead).await?;
+        }
+        Ok(new)
+    }
+
+    /// Ends the quarantine of the whole log, once every group has left or refilled what was in it.
+    pub fn release_log(&self) {
+        if self.wal.quarantined().node.is_some() {
+            self.wal.release_node(Box::new(|released| match released {
+                Ok(()) => tracing::info!("the log's quarantine is over"),
+                Err(error) => tracing::warn!(%error, "the log's quarantine stays until the next start"),
+            }));
+        }
     }
 
     fn members(&self, planned: &PlanGroup) -> BTreeMap<ReplicaId, PeerNode> {
@@ -115,7 +172,7 @@ impl Hosting {
     ///
     /// # Errors
     /// When the identity file could not be written.
-    pub async fn note_started(&self) -> Result<(), crate::identity::IdentityError> {
+    pub async fn note_started(&self) -> Result<(), IdentityError> {
         let groups: Vec<GroupId> = self.hosted().iter().map(|hosted| hosted.planned.group).collect();
         while !self.desk.started() {
             if groups.iter().all(|group| self.wal.state(*group).last.is_some()) {

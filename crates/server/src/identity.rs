@@ -35,6 +35,22 @@ struct Stored {
     plan: Option<v1::ClusterPlan>,
     #[prost(bool, tag = "4")]
     started: bool,
+    #[prost(message, repeated, tag = "5")]
+    seats: Vec<Seat>,
+}
+
+/// A replica that took, or takes, the place of a planned one whose log was damaged. Stored.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Seat {
+    /// The group.
+    #[prost(uint64, tag = "1")]
+    pub group: GroupId,
+    /// This node's replica of it now.
+    #[prost(uint64, tag = "2")]
+    pub replica: ReplicaId,
+    /// It has its vote. Until then its log may be empty.
+    #[prost(bool, tag = "3")]
+    pub taken: bool,
 }
 
 /// A disk that may or may not belong to a cluster yet.
@@ -48,6 +64,8 @@ pub struct Passport {
     pub plan: Option<Plan>,
     /// Every hosted group has had a log: an empty log from now on is a loss, not a beginning.
     pub started: bool,
+    /// Replicas that are not the planned ones any more; at most one for each group.
+    pub seats: Vec<Seat>,
 }
 
 /// A node that belongs to a cluster.
@@ -250,6 +268,7 @@ fn encode(passport: &Passport) -> Vec<u8> {
         store: passport.store,
         plan: passport.plan.as_ref().map(Plan::to_proto),
         started: passport.started,
+        seats: passport.seats.clone(),
     };
     let body = stored.encode_to_vec();
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
@@ -281,7 +300,13 @@ fn decode(bytes: &[u8]) -> Result<Passport, &'static str> {
         None => None,
         Some(plan) => Some(Plan::from_proto(plan).ok_or("an id in its plan is malformed")?),
     };
-    Ok(Passport { node: stored.node, store: stored.store, plan, started: stored.started })
+    Ok(Passport {
+        node: stored.node,
+        store: stored.store,
+        plan,
+        started: stored.started,
+        seats: stored.seats,
+    })
 }
 
 #[cfg(test)]
@@ -299,7 +324,8 @@ mod tests {
         };
         let group = PlanGroup { group: 0, replicas: vec![(1, 7)] };
         let plan = Plan { cluster: Id128 { hi: 1, lo: 2 }, nodes: vec![node], groups: vec![group] };
-        Passport { node: 7, store, plan: Some(plan), started: true }
+        let seats = vec![Seat { group: 0, replica: 9, taken: true }];
+        Passport { node: 7, store, plan: Some(plan), started: true, seats }
     }
 
     #[test]

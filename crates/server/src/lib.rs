@@ -37,6 +37,7 @@ pub mod drive;
 pub mod identity;
 pub mod node_service;
 pub mod peers;
+pub mod reseat;
 pub mod serve;
 
 pub use node::{Addresses, Node, RunningNode, StartError};

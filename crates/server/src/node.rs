@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
-use phalanx_raft::{Groups, NodeContext, OpenError, RaftOptions};
+use phalanx_raft::{Groups, NodeContext, RaftOptions};
 use phalanx_storage::wal::{Wal, WalOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::config::{ConfigError, NodeConfig, WalSection};
 use crate::desk::{Desk, DeskError};
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveHandle;
-use crate::hosting::{self, Hosted, Hosting};
+use crate::hosting::{self, HostError, Hosted, Hosting};
 use crate::identity::Identity;
 use crate::node_service::NodeService;
 use crate::peers::Peers;
@@ -69,7 +69,7 @@ pub enum StartError {
     Bootstrap(#[from] BootstrapError),
     /// The catalog's replica.
     #[error("open the catalog")]
-    Open(#[from] OpenError),
+    Host(#[from] HostError),
 }
 
 /// Starts nodes.
@@ -176,7 +176,9 @@ impl Node {
         let groups = Groups::new(context(&identity, &wal, &seams, &sink, on_fatal.clone()));
         // Never set before: this is the only place, and it is passed once.
         let _ = later.raft.set(serve::raft_routes(&groups));
-        let hosting = Arc::new(Hosting { groups, wal, sink, identity, desk, stop: base.stop.clone() });
+        let peers = Arc::new(Peers::new(Arc::clone(&seams.dialer), &identity.plan, identity.node));
+        let stop = base.stop.clone();
+        let hosting = Arc::new(Hosting { groups, wal, sink, identity, desk, peers, stop });
         let state = open_catalog(config, &seams, &hosting, dispatcher).await?;
         let _ = late_state.set(Arc::clone(&state));
         let _ = later.api.set(api::routes(&state, Listener::Peer));
@@ -258,14 +260,14 @@ async fn open_catalog(
     seams: &Seams,
     hosting: &Hosting,
     dispatcher: Arc<Dispatcher>,
-) -> Result<Arc<NodeState>, OpenError> {
+) -> Result<Arc<NodeState>, HostError> {
     let hosted = hosting.hosted();
     let first = hosted.first().expect("a plan is kept only if it gives this node a replica of the catalog");
     let catalog = hosting.open(first).await?;
     let shards = BTreeMap::from([(catalog.id(), Arc::clone(&catalog))]);
     let identity = hosting.identity.clone();
     Ok(Arc::new(NodeState {
-        peers: Peers::new(Arc::clone(&seams.dialer), &identity.plan, identity.node),
+        peers: Arc::clone(&hosting.peers),
         config,
         identity,
         groups: Arc::clone(&hosting.groups),
@@ -350,6 +352,7 @@ impl Base {
             opening.spawn(open_one(Arc::clone(state), Arc::clone(hosting), hosted, Arc::clone(on_fatal)));
         }
         let (state, health, reporter) = (Arc::clone(state), Arc::clone(&self.health), self.reporter.clone());
+        let hosting = Arc::clone(hosting);
         self.tasks.spawn(async move {
             let mut drives = JoinSet::new();
             let mut past = Vec::new();
@@ -363,6 +366,7 @@ impl Base {
                     Err(error) => tracing::error!(%error, "opening a replica failed"),
                 }
             }
+            hosting.release_log();
             for (shard, committed_at_start) in past {
                 hosting::caught_up(&shard, committed_at_start).await;
             }

@@ -90,4 +90,33 @@ impl Node for NodeService {
             _ => Ok(Response::new(CarryOutResponse {})),
         }
     }
+
+    async fn replace_replica(
+        &self,
+        request: Request<ReplaceReplicaRequest>,
+    ) -> Result<Response<ReplaceReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let state = self.state()?;
+        let planned = state.identity.plan.node(request.node);
+        let planned = planned.ok_or_else(|| status::invalid("node", "is not of this cluster"))?;
+        let shard = state.shard(request.group).ok_or_else(|| status::not_leader(request.group, None))?;
+        let peer = PeerNode { node: request.node, address: planned.peer_address.clone() };
+        let voters = shard.group.status().voters;
+        if voters.contains_key(&request.replica) {
+            return Ok(Response::new(ReplaceReplicaResponse {}));
+        }
+        let old = voters.iter().find(|(_, peer)| peer.node == request.node).map(|(replica, _)| *replica);
+        let old = old.ok_or_else(|| status::invalid("node", "has no vote in this group"))?;
+        tracing::warn!(
+            group_id = request.group,
+            node = request.node,
+            old,
+            new = request.replica,
+            "a replica is replaced: its log was damaged"
+        );
+        match shard.group.replace_replica(old, request.replica, peer).await {
+            Ok(()) => Ok(Response::new(ReplaceReplicaResponse {})),
+            Err(error) => Err(status::from_change(&error)),
+        }
+    }
 }

@@ -19,7 +19,6 @@ use crate::convert::id_bytes;
 use crate::forward::Loss;
 use crate::identity::Plan;
 use crate::router::Remote;
-use crate::state::NodeState;
 use crate::status;
 
 /// Time a node has to say who leads a group.
@@ -84,9 +83,9 @@ impl Peers {
         Some(channel.clone())
     }
 
-    /// Who leads a group that has no replica here: asks the nodes that have one, in turn.
-    pub async fn ask_leader(&self, state: &NodeState, group: GroupId) -> Option<NodeId> {
-        let planned = state.identity.plan.groups.iter().find(|planned| planned.group == group)?;
+    /// Who leads a group, when this node cannot know: asks the nodes that have a replica, in turn.
+    pub async fn ask_leader(&self, plan: &Plan, group: GroupId) -> Option<NodeId> {
+        let planned = plan.groups.iter().find(|planned| planned.group == group)?;
         for &(_, node) in &planned.replicas {
             let Some(channel) = self.channel(node) else { continue };
             let mut request = Request::new(LeaderRequest { group });

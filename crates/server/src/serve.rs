@@ -126,7 +126,7 @@ fn guard(bound: Bound, max: u64, cut: CancellationToken) -> impl Stream<Item = s
 /// Raft's services, for the peer listener.
 #[must_use]
 pub fn raft_routes(groups: &Arc<Groups>) -> Routes {
-    groups.services()
+    Routes::new(groups.services())
 }
 
 /// Reflection of the public API.

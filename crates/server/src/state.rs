@@ -33,7 +33,7 @@ pub struct NodeState {
     /// Consumers' streams.
     pub dispatcher: Arc<Dispatcher>,
     /// The other nodes.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     /// The node stops: streams and waits end.
     pub stop: CancellationToken,
     pub(crate) catalog: Arc<Shard>,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use phalanx_raft::ProposeError;
+use phalanx_raft::{ChangeError, ProposeError};
 use phalanx_state_machine::ids::{GroupId, NodeId};
 use phalanx_state_machine::reply::Rejection;
 use tonic::{Code, Status};
@@ -283,6 +283,18 @@ pub fn from_propose(error: &ProposeError) -> Status {
             outcome_unknown(format!("storage of group {group} failed on this node"))
         }
         ProposeError::Stopped { .. } => unavailable(text),
+    }
+}
+
+/// Why members or leader of a group did not change.
+#[must_use]
+pub fn from_change(error: &ChangeError) -> Status {
+    let text = error.to_string();
+    match error {
+        ChangeError::NotLeader { group, leader } => not_leader(*group, *leader),
+        ChangeError::Refused(_) => new(Reason::Unsupported, text),
+        ChangeError::Timeout(_) => outcome_unknown(text),
+        ChangeError::Stopped { .. } => unavailable(text),
     }
 }
 

@@ -168,7 +168,7 @@ fn interrupted_first_start(cluster: &TestCluster, prepared: &[u64]) -> Plan {
         let plan = prepared.contains(&node).then(|| plan.clone());
         let dir = cluster.data_dir(node);
         std::fs::create_dir_all(&dir).unwrap();
-        Passport { node, store: store(node), plan, started: false }.save(&RealDisk, &dir).unwrap();
+        Passport { node, store: store(node), plan, started: false, seats: Vec::new() }.save(&RealDisk, &dir).unwrap();
     }
     plan
 }
