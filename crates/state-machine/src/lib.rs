@@ -12,5 +12,6 @@ pub mod ids;
 pub mod invariants;
 pub mod limits;
 pub mod machine;
+mod queue;
 pub mod reply;
 pub mod rows;

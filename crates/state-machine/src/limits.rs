@@ -62,6 +62,8 @@ pub const SETTLE_ITEMS_MAX: usize = 65_536;
 pub const SETTLE_RANGES_MAX: usize = 65_536;
 /// Most outcomes of one settle; tokens beyond it are left untouched and unanswered.
 pub const SETTLE_OUTCOMES_MAX: usize = 131_072;
+/// Most ranges of one settle, wider than the hand, and `up_to`s, that are looked at: each walks the whole hand.
+pub const SETTLE_WALKS_MAX: usize = 256;
 /// Most tokens an attach may name as held; those beyond it are not looked at.
 pub const HELD_TOKENS_MAX: usize = 65_536;
 /// Answers remembered for each consumer, at least.

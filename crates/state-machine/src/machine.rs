@@ -1,113 +1,58 @@
 //! The machine of one Raft group: the catalog, or a shard of queues.
+//!
+//! `apply` first does what time has brought, then the commands in order, then counts every queue it touched anew.
+//! Invariant: between entries, `due`, `sum`, `resident` and the dirt counters say what the queues say.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::catalog::Catalog;
-use crate::command::{Batch, CommandKind, QueueSettings};
-use crate::ids::{GroupId, Id128, QueueUid, Sequence, TimestampMs, Token};
-use crate::reply::{Applied, Rejection, Reply};
+use crate::command::{Batch, CheckDigest, CommandKind, PutQueue, QueueSettings, TermStart};
+use crate::digest;
+use crate::ids::{GroupId, QueueUid, TimestampMs};
+use crate::limits;
+use crate::queue::{Queue, Trash, Turn};
+use crate::reply::{Applied, Effect, Rejection, Reply};
 
-/// One committed entry, decoded.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Log index; rises strictly, with gaps (blank and membership entries).
-    pub index: u64,
-    /// Raft term of the entry.
-    pub term: u64,
-    /// What to do.
-    pub batch: Batch,
-}
+mod checkpoint;
+mod interface;
 
-/// A row of the checkpoint: `value` is `None` for a row that is to be deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowChange {
-    /// Key inside the replica: table, uid, place. Sorts as bytes.
-    pub key: Bytes,
-    /// Encoded row.
-    pub value: Option<Bytes>,
-}
-
-/// What changed since the last call, to be written as one atomic batch.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// At most one change a key.
-    pub rows: Vec<RowChange>,
-    /// Key ranges `start..end` whose rows mean nothing any more and may be deleted later, in slices.
-    /// `load` ignores such rows and reports them again.
-    pub garbage: Vec<(Bytes, Bytes)>,
-}
-
-/// A checkpoint that does not make a machine.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("checkpoint rejected: {0}")]
-pub struct LoadError(pub String);
-
-/// What is asked about a queue.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct QueueInfo {
-    /// Settings version in force.
-    pub version: u64,
-    /// Messages that wait (ready or delayed).
-    pub ready_count: u64,
-    /// Of those, waiting for a time (nack delay).
-    pub delayed_count: u64,
-    /// Messages under a lease.
-    pub leased_count: u64,
-    /// Payload bytes, waiting and leased.
-    pub bytes: u64,
-    /// Distinct groups that have messages.
-    pub group_count: u64,
-    /// Enqueue time of the oldest message, machine time, ms.
-    pub oldest_enqueued_ms: Option<TimestampMs>,
-    /// Sequence the next message gets.
-    pub next_sequence: Sequence,
-    /// Token the next delivery gets.
-    pub next_token: Token,
-    /// Known producers.
-    pub producer_count: u64,
-    /// Messages ever appended.
-    pub sent_total: u64,
-    /// Messages ever acknowledged.
-    pub acked_total: u64,
-    /// Deliveries ever made.
-    pub delivered_total: u64,
-    /// Deliveries with attempt > 1.
-    pub redelivered_total: u64,
-    /// Attached and detached consumers.
-    pub consumers: Vec<ConsumerInfo>,
-}
-
-/// What is asked about a consumer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumerInfo {
-    /// Who.
-    pub consumer: Id128,
-    /// For people.
-    pub name: String,
-    /// Has a stream.
-    pub attached: bool,
-    /// Live leases.
-    pub in_hand: u32,
-    /// Window, messages.
-    pub window_messages: u32,
-}
-
-/// What a machine holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MachineKind {
-    /// Group 0: what exists and where.
-    Catalog,
-    /// Queues. The group is part of the checkpoint: rows of another group are refused.
-    Shard(GroupId),
-}
+pub use interface::{Changes, ConsumerInfo, Entry, LoadError, MachineKind, QueueInfo, RowChange};
 
 /// The replicated state of one Raft group.
 #[derive(Debug)]
 pub struct Machine {
     kind: MachineKind,
     now_ms: TimestampMs,
+    /// Highest leader term seen.
+    term: u64,
     applied_index: u64,
     catalog: Catalog,
+    queues: BTreeMap<QueueUid, Queue>,
+    /// Queues that were dropped here: a late command must not bring them back.
+    tombstones: BTreeSet<QueueUid>,
+    /// When time alone does something, by queue.
+    due: BTreeSet<(TimestampMs, QueueUid)>,
+    /// Queues that this entry changed.
+    touched: Vec<QueueUid>,
+    /// Queues that changed since the last checkpoint.
+    dirty: BTreeSet<QueueUid>,
+    dirty_rows: usize,
+    dirty_bytes: u64,
+    /// Queues whose rows were taken and are not yet known to be durable.
+    unconfirmed: Vec<QueueUid>,
+    /// Rows and garbage that no queue can report any more.
+    pending: Changes,
+    resident: u64,
+    /// Sum of the digests of all queues and tombstones.
+    sum: u64,
+    /// Memory that is freed bit by bit.
+    trash: VecDeque<Trash>,
+    /// Digests after recent entries: not part of the state.
+    recent: VecDeque<(u64, u64)>,
+    /// `applied_index` at the last checkpoint.
+    taken_index: u64,
 }
 
 impl Machine {
@@ -126,7 +71,27 @@ impl Machine {
     /// An empty machine.
     #[must_use]
     pub fn new(kind: MachineKind) -> Self {
-        Self { kind, now_ms: 0, applied_index: 0, catalog: Catalog::new() }
+        Self {
+            kind,
+            now_ms: 0,
+            term: 0,
+            applied_index: 0,
+            catalog: Catalog::new(),
+            queues: BTreeMap::new(),
+            tombstones: BTreeSet::new(),
+            due: BTreeSet::new(),
+            touched: Vec::new(),
+            dirty: BTreeSet::new(),
+            dirty_rows: 0,
+            dirty_bytes: 0,
+            unconfirmed: Vec::new(),
+            pending: Changes::default(),
+            resident: 0,
+            sum: 0,
+            trash: VecDeque::new(),
+            recent: VecDeque::new(),
+            taken_index: 0,
+        }
     }
 
     /// What it holds.
@@ -135,23 +100,219 @@ impl Machine {
         self.kind
     }
 
-    /// Carries out one committed entry. Never panics, whatever the entry says.
+    /// Carries out one committed entry: first what time has brought, then the commands in order. Never panics,
+    /// whatever the entry says.
     pub fn apply(&mut self, entry: Entry) -> Applied {
-        self.now_ms = self.now_ms.max(entry.batch.now_ms);
-        self.applied_index = entry.index;
         let mut applied = Applied::default();
+        if entry.batch.version > Batch::VERSION {
+            let refused = |_| Reply::Rejected(Rejection::Unsupported);
+            applied.replies = entry.batch.commands.iter().map(refused).collect();
+            self.applied_index = self.applied_index.max(entry.index);
+            return applied;
+        }
+        self.now_ms = self.now_ms.max(entry.batch.now_ms);
+        self.sweep(&mut applied.effects);
+        applied.replies.reserve_exact(entry.batch.commands.len());
         for command in &entry.batch.commands {
             let reply = match &command.kind {
-                Some(kind) if self.kind == MachineKind::Catalog => self.apply_catalog(kind),
-                _ => Reply::Rejected(Rejection::Unsupported),
+                None => Reply::Rejected(Rejection::Unsupported),
+                Some(CommandKind::CheckDigest(check)) => self.check_digest(check),
+                Some(kind) if self.kind == MachineKind::Catalog => self.catalog.apply(self.now_ms, kind),
+                Some(kind) => self.apply_shard(kind, &mut applied.effects),
             };
             applied.replies.push(reply);
         }
+        self.applied_index = self.applied_index.max(entry.index);
+        self.finish_entry(&mut applied.effects);
         applied
     }
 
-    fn apply_catalog(&mut self, kind: &CommandKind) -> Reply {
-        self.catalog.apply(self.now_ms, kind)
+    fn apply_shard(&mut self, kind: &CommandKind, effects: &mut Vec<Effect>) -> Reply {
+        let turn = &mut Turn { now_ms: self.now_ms, effects };
+        match kind {
+            CommandKind::Tick(_) => Reply::Done,
+            CommandKind::TermStart(start) => self.start_term(*start, effects),
+            CommandKind::PutQueue(put) => self.put_queue(put),
+            CommandKind::DropQueue(drop) => self.drop_queue(drop.uid, effects),
+            CommandKind::Purge(purge) => {
+                let Some(queue) = self.touch(purge.uid) else { return gone() };
+                let (reply, trash) = queue.purge(turn);
+                self.trash.push_back(trash);
+                reply
+            }
+            CommandKind::Send(send) => self.touch(send.uid).map_or_else(gone, |queue| queue.send(turn, send)),
+            CommandKind::Receive(receive) => {
+                self.touch(receive.uid).map_or_else(gone, |queue| queue.receive(turn, receive))
+            }
+            CommandKind::Attach(attach) => {
+                self.touch(attach.uid).map_or_else(gone, |queue| queue.attach(turn, attach))
+            }
+            CommandKind::Detach(detach) => {
+                self.touch(detach.uid).map_or_else(gone, |queue| queue.detach(turn, detach))
+            }
+            CommandKind::SetWindow(window) => {
+                self.touch(window.uid).map_or_else(gone, |queue| queue.set_window(turn, window))
+            }
+            CommandKind::Settle(settle) => {
+                self.touch(settle.uid).map_or_else(gone, |queue| queue.settle(turn, settle))
+            }
+            _ => Reply::Rejected(Rejection::Unsupported),
+        }
+    }
+
+    /// The queue, about to be changed: the end of the entry looks at it.
+    fn touch(&mut self, uid: QueueUid) -> Option<&mut Queue> {
+        let queue = self.queues.get_mut(&uid)?;
+        if !queue.touched {
+            queue.touched = true;
+            queue.dirty = true;
+            self.touched.push(uid);
+        }
+        Some(queue)
+    }
+
+    /// Carries out what is due by time, as much as one entry may.
+    fn sweep(&mut self, effects: &mut Vec<Effect>) {
+        let (mut budget, mut forget) = (limits::DUE_PER_ENTRY_MAX, limits::FORGET_PER_ENTRY_MAX);
+        let now_ms = self.now_ms;
+        let due = self.due.iter().take_while(|(due, _)| *due <= now_ms);
+        let due: Vec<QueueUid> = due.map(|(_, uid)| *uid).take(limits::DUE_PER_ENTRY_MAX).collect();
+        for uid in due {
+            if budget == 0 || forget == 0 {
+                break;
+            }
+            let turn = &mut Turn { now_ms, effects: &mut *effects };
+            if let Some(queue) = self.touch(uid) {
+                queue.sweep(turn, &mut budget, &mut forget);
+            }
+        }
+    }
+
+    fn start_term(&mut self, start: TermStart, effects: &mut Vec<Effect>) -> Reply {
+        if start.term <= self.term {
+            return Reply::Done;
+        }
+        self.term = start.term;
+        let uids: Vec<QueueUid> =
+            self.queues.iter().filter(|(_, queue)| queue.has_attached()).map(|(uid, _)| *uid).collect();
+        let now_ms = self.now_ms;
+        for uid in uids {
+            let turn = &mut Turn { now_ms, effects: &mut *effects };
+            if let Some(queue) = self.touch(uid) {
+                queue.detach_all(turn);
+            }
+        }
+        Reply::Done
+    }
+
+    fn put_queue(&mut self, put: &PutQueue) -> Reply {
+        if put.namespace.len() > limits::NAME_BYTES_MAX || put.name.len() > limits::NAME_BYTES_MAX {
+            return Reply::Rejected(Rejection::Invalid("a name that is too long".into()));
+        }
+        if self.tombstones.contains(&put.uid) {
+            return gone();
+        }
+        if let Some(queue) = self.touch(put.uid) {
+            return queue.put(put);
+        }
+        self.queues.insert(put.uid, Queue::new(put));
+        self.touch(put.uid);
+        Reply::Done
+    }
+
+    fn drop_queue(&mut self, uid: QueueUid, effects: &mut Vec<Effect>) -> Reply {
+        if let Some(queue) = self.queues.remove(&uid) {
+            self.sum = self.sum.wrapping_sub(queue.counted_digest);
+            self.resident -= queue.counted_resident;
+            self.dirty_rows -= queue.counted_estimate.0;
+            self.dirty_bytes -= queue.counted_estimate.1;
+            self.dirty.remove(&uid);
+            if let Some(due_ms) = queue.registered_due_ms {
+                self.due.remove(&(due_ms, uid));
+            }
+            let (trash, written) = queue.into_trash();
+            self.trash.push_back(trash);
+            if written {
+                let key = crate::rows::key(uid, crate::rows::Table::Queue, &[]);
+                self.pending.rows.push(RowChange { key, value: None });
+                self.pending.garbage.push(crate::rows::queue_range(uid));
+            }
+            effects.push(Effect::QueueGone { uid });
+        }
+        self.bury(uid);
+        Reply::Done
+    }
+
+    /// Remembers that a queue was dropped.
+    fn bury(&mut self, uid: QueueUid) {
+        if !self.tombstones.insert(uid) {
+            return;
+        }
+        self.sum = self.sum.wrapping_add(tombstone_hash(uid));
+        let key = crate::rows::tombstone_key(uid);
+        self.pending.rows.push(RowChange { key, value: Some(Bytes::from_static(&[1])) });
+        if self.tombstones.len() > limits::TOMBSTONES_MAX
+            && let Some(oldest) = self.tombstones.pop_first()
+        {
+            self.sum = self.sum.wrapping_sub(tombstone_hash(oldest));
+            self.pending.rows.push(RowChange { key: crate::rows::tombstone_key(oldest), value: None });
+        }
+    }
+
+    /// Compares with the digest that the leader had after an entry.
+    fn check_digest(&self, check: &CheckDigest) -> Reply {
+        let known = self.recent.iter().rev().find(|(index, _)| *index == check.index);
+        match known {
+            Some((_, digest)) => Reply::Digest { agrees: *digest == check.digest },
+            None => Reply::Rejected(Rejection::Invalid("no digest of that index is known here".into())),
+        }
+    }
+
+    /// Brings everything that is kept across queues up to date.
+    fn finish_entry(&mut self, effects: &mut Vec<Effect>) {
+        for uid in std::mem::take(&mut self.touched) {
+            let Some(queue) = self.queues.get_mut(&uid) else { continue };
+            if queue.has_offer() {
+                effects.push(Effect::Ready { uid });
+            }
+            self.count(uid);
+        }
+        if let Some(mut trash) = self.trash.pop_front()
+            && trash.free_some()
+        {
+            self.trash.push_front(trash);
+        }
+        self.recent.push_back((self.applied_index, self.digest()));
+        if self.recent.len() > limits::RECENT_DIGESTS_MAX {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Counts a queue anew: digest, due time, memory, dirt.
+    fn count(&mut self, uid: QueueUid) {
+        let Some(queue) = self.queues.get_mut(&uid) else { return };
+        queue.touched = false;
+        let digest = queue.digest();
+        let before = std::mem::replace(&mut queue.counted_digest, digest);
+        self.sum = self.sum.wrapping_sub(before).wrapping_add(digest);
+        let due_ms = queue.due_ms();
+        let before = std::mem::replace(&mut queue.registered_due_ms, due_ms);
+        if before != due_ms {
+            if let Some(due_ms) = before {
+                self.due.remove(&(due_ms, uid));
+            }
+            self.due.extend(due_ms.map(|due_ms| (due_ms, uid)));
+        }
+        let resident = queue.resident_bytes();
+        let before = std::mem::replace(&mut queue.counted_resident, resident);
+        self.resident = self.resident + resident - before;
+        let estimate = queue.dirty_estimate();
+        let before = std::mem::replace(&mut queue.counted_estimate, estimate);
+        self.dirty_rows = self.dirty_rows + estimate.0 - before.0;
+        self.dirty_bytes = self.dirty_bytes + estimate.1 - before.1;
+        if queue.dirty {
+            self.dirty.insert(uid);
+        }
     }
 
     /// Machine time: the highest time of all entries, ms.
@@ -169,55 +330,37 @@ impl Machine {
     /// When a [`crate::command::Tick`] would do something; may be in the past (then: at once).
     #[must_use]
     pub fn next_due_ms(&self) -> Option<TimestampMs> {
-        None
+        self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
     /// Sum of the hashes of everything in the logical state; equal on all replicas at equal applied indexes.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.catalog.digest()
+        let head = digest::words(20, &[self.now_ms, self.term]);
+        head.wrapping_add(self.sum).wrapping_add(self.catalog.digest())
     }
 
-    /// The rows that changed since the last call. They must become durable as one batch, or the process must stop:
-    /// the machine forgets that they were dirty.
-    pub fn take_changes(&mut self) -> Changes {
-        Changes::default()
-    }
-
-    /// The changes last taken are durable; what they hold may be spilled from now on.
-    pub fn checkpoint_done(&mut self) {}
-
-    /// About how many rows and bytes [`Self::take_changes`] would return.
+    /// Payload bytes in memory.
     #[must_use]
-    pub fn dirty_estimate(&self) -> (usize, u64) {
-        (0, 0)
-    }
-
-    /// Builds the machine that the rows of a checkpoint describe. Rows must come in key order.
-    ///
-    /// # Errors
-    /// If any row is unknown, damaged or contradicts another. The caller compares [`Self::digest`] with its manifest.
-    pub fn load(kind: MachineKind, rows: impl Iterator<Item = (Bytes, Bytes)>) -> Result<Self, LoadError> {
-        let machine = Self::new(kind);
-        for (_key, _value) in rows {}
-        Ok(machine)
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident
     }
 
     /// Numbers about one queue; `None` for an unknown uid.
     #[must_use]
-    pub fn queue_info(&self, _uid: QueueUid) -> Option<QueueInfo> {
-        None
+    pub fn queue_info(&self, uid: QueueUid) -> Option<QueueInfo> {
+        self.queues.get(&uid).map(Queue::info)
     }
 
     /// All queues of this shard, rising.
     pub fn queue_uids(&self) -> impl Iterator<Item = QueueUid> + '_ {
-        std::iter::empty()
+        self.queues.keys().copied()
     }
 
     /// A queue's settings with all defaults filled in, and their version.
     #[must_use]
-    pub fn queue_settings(&self, _uid: QueueUid) -> Option<(&QueueSettings, u64)> {
-        None
+    pub fn queue_settings(&self, uid: QueueUid) -> Option<(&QueueSettings, u64)> {
+        self.queues.get(&uid).map(Queue::settings)
     }
 
     /// The catalog's state; `None` on a shard.
@@ -225,34 +368,12 @@ impl Machine {
     pub fn catalog_state(&self) -> Option<&Catalog> {
         matches!(self.kind, MachineKind::Catalog).then_some(&self.catalog)
     }
+}
 
-    /// Drops resident payloads up to `through` that a durable checkpoint holds. Returns the bytes freed.
-    pub fn spill(&mut self, _uid: QueueUid, _through: Sequence) -> u64 {
-        0
-    }
+fn gone() -> Reply {
+    Reply::Rejected(Rejection::QueueGone)
+}
 
-    /// Payload bytes in memory.
-    #[must_use]
-    pub fn resident_bytes(&self) -> u64 {
-        0
-    }
-
-    /// Key of the row that holds the payload of a live message; `None` if no checkpoint has it.
-    #[must_use]
-    pub fn page_key_of(&self, _uid: QueueUid, _sequence: Sequence) -> Option<Bytes> {
-        None
-    }
-
-    /// Reads one payload from the row that [`Self::page_key_of`] named; `None` if the page does not hold it.
-    ///
-    /// # Errors
-    /// If the row is not a page.
-    pub fn payload_in_page(_row: &Bytes, _sequence: Sequence) -> Result<Option<Bytes>, LoadError> {
-        Ok(None)
-    }
-
-    /// See [`crate::invariants::check`].
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.catalog.check()
-    }
+fn tombstone_hash(uid: QueueUid) -> u64 {
+    digest::words(21, &[uid])
 }

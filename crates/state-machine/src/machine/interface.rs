@@ -1,0 +1,100 @@
+//! What goes into a machine and what comes out of it, besides commands, replies and effects.
+
+use bytes::Bytes;
+
+use crate::command::Batch;
+use crate::ids::{GroupId, Id128, Sequence, TimestampMs, Token};
+
+/// One committed entry, decoded.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Log index; rises strictly, with gaps (blank and membership entries).
+    pub index: u64,
+    /// Raft term of the entry.
+    pub term: u64,
+    /// What to do.
+    pub batch: Batch,
+}
+
+/// A row of the checkpoint: `value` is `None` for a row that is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// Key inside the replica: table, uid, place. Sorts as bytes.
+    pub key: Bytes,
+    /// Encoded row.
+    pub value: Option<Bytes>,
+}
+
+/// What changed since the last call, to be written as one atomic batch.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// At most one change a key.
+    pub rows: Vec<RowChange>,
+    /// Key ranges `start..end` whose rows mean nothing any more and may be deleted later, in slices.
+    /// `load` ignores such rows and reports them again.
+    pub garbage: Vec<(Bytes, Bytes)>,
+}
+
+/// A checkpoint that does not make a machine.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("checkpoint rejected: {0}")]
+pub struct LoadError(pub String);
+
+/// What is asked about a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct QueueInfo {
+    /// Settings version in force.
+    pub version: u64,
+    /// Messages that wait (ready or delayed).
+    pub ready_count: u64,
+    /// Of those, waiting for a time (nack delay).
+    pub delayed_count: u64,
+    /// Messages under a lease.
+    pub leased_count: u64,
+    /// Payload bytes, waiting and leased.
+    pub bytes: u64,
+    /// Distinct groups that have messages.
+    pub group_count: u64,
+    /// Enqueue time of the oldest message, machine time, ms.
+    pub oldest_enqueued_ms: Option<TimestampMs>,
+    /// Sequence the next message gets.
+    pub next_sequence: Sequence,
+    /// Token the next delivery gets.
+    pub next_token: Token,
+    /// Known producers.
+    pub producer_count: u64,
+    /// Messages ever appended.
+    pub sent_total: u64,
+    /// Messages ever acknowledged.
+    pub acked_total: u64,
+    /// Deliveries ever made.
+    pub delivered_total: u64,
+    /// Deliveries with attempt > 1.
+    pub redelivered_total: u64,
+    /// Attached and detached consumers.
+    pub consumers: Vec<ConsumerInfo>,
+}
+
+/// What is asked about a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerInfo {
+    /// Who.
+    pub consumer: Id128,
+    /// For people.
+    pub name: String,
+    /// Has a stream.
+    pub attached: bool,
+    /// Live leases.
+    pub in_hand: u32,
+    /// Window, messages.
+    pub window_messages: u32,
+}
+
+/// What a machine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineKind {
+    /// Group 0: what exists and where.
+    Catalog,
+    /// Queues. The group is part of the checkpoint: rows of another group are refused.
+    Shard(GroupId),
+}

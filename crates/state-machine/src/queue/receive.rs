@@ -1,0 +1,143 @@
+//! `Receive`: leases messages to a caller that keeps no stream.
+//!
+//! The request id makes it retriable: a remembered request gets those of its leases that are still live, again, and
+//! nothing else. An empty answer leaves no trace.
+
+use super::consumers::{Consumer, Phase};
+use super::remembered::Memory;
+use super::{Queue, Turn};
+use crate::command::Receive;
+use crate::digest;
+use crate::ids::{Id128, Sequence, TimestampMs, Token};
+use crate::limits::{
+    CONSUMERS_PER_QUEUE_MAX, FORGET_PER_ENTRY_MAX, LEASES_PER_QUEUE_MAX, RECEIVE_BYTES_MAX,
+    RECEIVE_MESSAGES_MAX, REQUEST_WINDOW_MS, REQUESTS_MAX, WINDOW_MESSAGES_MAX,
+};
+use crate::reply::{Delivery, Rejection, Reply};
+use crate::rows::MemoryValue;
+
+/// What a receive was given: the tokens `first..first + count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) consumer: Id128,
+    pub(super) first: Token,
+    pub(super) count: u32,
+}
+
+impl Memory for Received {
+    fn hash(&self) -> u64 {
+        digest::words(13, &[self.consumer.hi, self.consumer.lo, self.first, u64::from(self.count)])
+    }
+    fn to_row(&self) -> MemoryValue {
+        MemoryValue { first: self.first, count: self.count, consumer: Some(self.consumer), result: None }
+    }
+    fn from_row(row: MemoryValue) -> Option<Self> {
+        Some(Self { consumer: row.consumer?, first: row.first, count: row.count })
+    }
+}
+
+impl Queue {
+    pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, receive: &Receive) -> Reply {
+        let zero = Id128 { hi: 0, lo: 0 };
+        if receive.consumer == zero || receive.request == zero {
+            return Reply::Rejected(Rejection::Invalid("an id of zero is no identity".into()));
+        }
+        if let Some(before) = self.receives.get(receive.request, turn.now_ms).copied() {
+            return self.receive_again(receive, before, turn.now_ms);
+        }
+        self.refresh_consumers();
+        let Some(first) = self.next_for(self.consumers.number_of(receive.consumer)) else {
+            return Reply::Received { deliveries: Vec::new() };
+        };
+        if self.receives.len() >= REQUESTS_MAX {
+            let mut budget = FORGET_PER_ENTRY_MAX;
+            self.receives.forget(turn.now_ms, &mut budget);
+            self.dirty = true;
+            if self.receives.len() >= REQUESTS_MAX {
+                return Reply::Rejected(Rejection::DedupFull(format!("{REQUESTS_MAX} requests")));
+            }
+        }
+        let Some(number) = self.unary_consumer(receive.consumer, turn.now_ms) else {
+            return Reply::Rejected(Rejection::TooManyConsumers);
+        };
+        let deliveries = self.hand_out(receive, number, first, turn.now_ms);
+        let count = deliveries.len() as u32;
+        if let Some(delivery) = deliveries.first() {
+            let given = Received { consumer: receive.consumer, first: delivery.token, count };
+            let expires_ms = turn.now_ms.saturating_add(REQUEST_WINDOW_MS);
+            self.receives.insert(receive.request, expires_ms, given, turn.now_ms);
+        }
+        self.refresh_consumers();
+        Reply::Received { deliveries }
+    }
+
+    fn receive_again(&self, receive: &Receive, before: Received, now_ms: TimestampMs) -> Reply {
+        if before.consumer != receive.consumer {
+            let text = "this request id was used by another consumer";
+            return Reply::Rejected(Rejection::Invalid(text.into()));
+        }
+        let tokens = before.first..before.first.saturating_add(u64::from(before.count));
+        let live = |token: &Token| {
+            self.leases.get(*token).is_some_and(|lease| {
+                let own =
+                    self.consumers.get(lease.consumer).is_some_and(|holder| holder.id == before.consumer);
+                own && self.is_live(lease, now_ms)
+            })
+        };
+        let deliveries = tokens.filter(live).filter_map(|token| self.delivery_again(token)).collect();
+        Reply::Received { deliveries }
+    }
+
+    /// The message this consumer would get next, whether it has a window or not.
+    fn next_for(&mut self, number: Option<u64>) -> Option<Sequence> {
+        let consumer = number.and_then(|number| self.consumers.get(number));
+        if consumer.is_some_and(|consumer| consumer.in_hand >= WINDOW_MESSAGES_MAX)
+            || self.leases.len() >= LEASES_PER_QUEUE_MAX
+        {
+            return None;
+        }
+        let own = consumer.and_then(|consumer| consumer.own.first().copied());
+        [own, self.first_general()].into_iter().flatten().min()
+    }
+
+    /// The consumer, made if it is new; `None` if there are too many.
+    fn unary_consumer(&mut self, id: Id128, now_ms: TimestampMs) -> Option<u64> {
+        let phase = Phase::Unary(now_ms.saturating_add(self.settings.resume_ms));
+        let Some(number) = self.consumers.number_of(id) else {
+            let room = self.consumers.len() < CONSUMERS_PER_QUEUE_MAX;
+            return room.then(|| self.consumers.add(Consumer::new(id, phase)));
+        };
+        if matches!(self.consumers.get(number)?.phase, Phase::Unary(_)) {
+            self.consumers.set_phase(number, phase);
+        }
+        Some(number)
+    }
+
+    fn hand_out(
+        &mut self,
+        receive: &Receive,
+        number: u64,
+        first: Sequence,
+        now_ms: TimestampMs,
+    ) -> Vec<Delivery> {
+        let count_max = receive.messages_max.clamp(1, RECEIVE_MESSAGES_MAX) as usize;
+        let bytes_max =
+            if receive.bytes_max == 0 { RECEIVE_BYTES_MAX } else { receive.bytes_max.min(RECEIVE_BYTES_MAX) };
+        let mut deliveries = Vec::new();
+        let mut bytes = 0_u64;
+        let mut next = Some(first);
+        while let Some(sequence) = next {
+            let payload_bytes = self.messages.get(sequence).map_or(0, |slot| u64::from(slot.payload_bytes));
+            bytes = bytes.saturating_add(payload_bytes);
+            if !deliveries.is_empty() && bytes > bytes_max {
+                break;
+            }
+            deliveries.push(self.deliver(now_ms, sequence, number, receive.lease_ms));
+            if deliveries.len() >= count_max {
+                break;
+            }
+            next = self.next_for(Some(number));
+        }
+        deliveries
+    }
+}
