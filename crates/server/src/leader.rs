@@ -18,8 +18,8 @@ use crate::shard::Shard;
 pub const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Longest sleep before the due time is looked at again: machine time may be slewed meanwhile.
 pub const TICK_SLEEP_MAX: Duration = Duration::from_secs(5);
-/// A leader that has had no quorum for this long ends its consumers' streams, so that they look elsewhere. When it leads on in the same
-/// term, another `TermStart` detaches them.
+/// A leader that has had no quorum for this long ends its consumers' streams, so that they look elsewhere; when
+/// the quorum comes back after that, it hands its term to another.
 const QUORUM_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a refused `TermStart`.
 const TERM_RETRY: Duration = Duration::from_millis(20);
@@ -27,9 +27,13 @@ const TERM_RETRY: Duration = Duration::from_millis(20);
 /// Follows the leadership of `shard` until `stop`.
 pub async fn drive(shard: Arc<Shard>, dispatcher: Arc<Dispatcher>, stop: CancellationToken) {
     let mut leadership = shard.group.leadership();
+    let mut opened = 0;
     loop {
         let now = leadership.borrow_and_update().clone();
-        let changed = if now.is_leader {
+        let changed = if now.is_leader && now.term == opened {
+            stop.run_until_cancelled(give_away(&shard)).await
+        } else if now.is_leader {
+            opened = now.term;
             stop.run_until_cancelled(lead(&shard, &dispatcher, &now, &mut leadership)).await
         } else {
             stop.run_until_cancelled(async { leadership.changed().await.is_ok() }).await
@@ -66,6 +70,22 @@ async fn lead(
     shard.clock.end_term();
     tracing::info!(group_id = shard.id(), term = now.term, "leads no more");
     alive
+}
+
+/// A term that was ended here for want of a quorum is not led on: its consumers were sent away and are attached in the machine still. The
+/// next term detaches them.
+async fn give_away(shard: &Shard) -> bool {
+    let status = shard.group.status();
+    for replica in status.voters.into_keys().filter(|replica| *replica != status.replica) {
+        match shard.group.transfer_leader(replica).await {
+            Ok(()) => return true,
+            Err(error) => {
+                tracing::debug!(group_id = shard.id(), %error, "an ended term was not given away yet")
+            }
+        }
+    }
+    tokio::time::sleep(TERM_RETRY).await;
+    true
 }
 
 /// Waits until this replica has lost its term, or its quorum for longer than [`QUORUM_PATIENCE`]; `false` when the group has stopped.

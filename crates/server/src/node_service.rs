@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use phalanx_proto::raft::v1::node_server::Node;
 use phalanx_proto::raft::v1::{
     CarryOutRequest, CarryOutResponse, HelloRequest, HelloResponse, LeaderRequest, LeaderResponse,
-    LookupRequest, LookupResponse, PrepareRequest, PrepareResponse,
+    LookupRequest, LookupResponse, PrepareRequest, PrepareResponse, ReplaceReplicaRequest,
+    ReplaceReplicaResponse,
 };
+use phalanx_raft::PeerNode;
 use phalanx_state_machine::command::{Command, CommandKind};
 use phalanx_state_machine::reply::Reply;
 use prost::Message as _;
