@@ -1,0 +1,109 @@
+//! `phalanx.v1.Queues` and `phalanx.v1.Cluster` of the fake cluster, as far as tests need them.
+
+use phalanx_proto::v1;
+use phalanx_proto::v1::cluster_server::Cluster as ClusterService;
+use phalanx_proto::v1::queues_server::Queues;
+use tonic::{Request, Response, Status};
+
+use super::{Fault, Node, Queue, name, refusal};
+
+impl Node {
+    fn queue(&self, name: String) -> Result<Response<v1::Queue>, Status> {
+        let state = self.cluster.state.lock();
+        if !state.queues.contains_key(&name) {
+            return Err(refusal("QUEUE_NOT_FOUND", None));
+        }
+        Ok(Response::new(v1::Queue {
+            name,
+            namespace: "default".into(),
+            state: "live".into(),
+            ..v1::Queue::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Queues for Node {
+    async fn create_queue(
+        &self,
+        request: Request<v1::CreateQueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        let name = request.into_inner().name;
+        self.cluster.state.lock().queues.entry(name.clone()).or_insert_with(Queue::default);
+        self.queue(name)
+    }
+
+    async fn update_queue(
+        &self,
+        request: Request<v1::UpdateQueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        self.queue(request.into_inner().name)
+    }
+
+    async fn delete_queue(
+        &self,
+        request: Request<v1::DeleteQueueRequest>,
+    ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
+        let name = request.into_inner().name;
+        match self.cluster.state.lock().queues.remove(&name) {
+            Some(_) => Ok(Response::new(v1::DeleteQueueResponse {})),
+            None => Err(refusal("QUEUE_NOT_FOUND", None)),
+        }
+    }
+
+    async fn purge_queue(
+        &self,
+        _: Request<v1::PurgeQueueRequest>,
+    ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
+        let fault = {
+            let mut state = self.cluster.state.lock();
+            state.purges += 1;
+            state.purge_faults.pop_front().unwrap_or(Fault::None)
+        };
+        if fault == Fault::BreakAfter {
+            self.cluster.net.cut(&name(self.id));
+            return std::future::pending().await;
+        }
+        Ok(Response::new(v1::PurgeQueueResponse { removed: 0 }))
+    }
+
+    async fn get_queue(
+        &self,
+        request: Request<v1::GetQueueRequest>,
+    ) -> Result<Response<v1::QueueInfo>, Status> {
+        let queue = self.queue(request.into_inner().name)?.into_inner();
+        Ok(Response::new(v1::QueueInfo { queue: Some(queue), ..v1::QueueInfo::default() }))
+    }
+
+    async fn list_queues(
+        &self,
+        request: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        let request = request.into_inner();
+        let state = self.cluster.state.lock();
+        // Pages of two, whatever was asked for: a server may always give less.
+        let names: Vec<String> =
+            state.queues.keys().filter(|name| **name > request.page_token).take(2).cloned().collect();
+        let next_page_token = if names.len() == 2 { names[1].clone() } else { String::new() };
+        let queues = names.into_iter().map(|name| v1::Queue { name, ..v1::Queue::default() }).collect();
+        Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Node {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse { node: self.id, ..v1::StatusResponse::default() }))
+    }
+
+    async fn topology(
+        &self,
+        _: Request<v1::TopologyRequest>,
+    ) -> Result<Response<v1::TopologyResponse>, Status> {
+        let state = self.cluster.state.lock();
+        let address = |node: u64| state.advertised.get(&node).cloned().unwrap_or_else(|| name(node));
+        let nodes =
+            (1..=self.cluster.nodes).map(|node| v1::NodeAddress { node, client_address: address(node) });
+        Ok(Response::new(v1::TopologyResponse { nodes: nodes.collect(), leader_node: state.leader }))
+    }
+}

@@ -1,0 +1,7 @@
+//! The client against a scripted cluster in the same process: no sockets, paused time, every fault on purpose.
+
+mod consumer;
+mod fake;
+mod producer;
+mod routing;
+mod unary;
