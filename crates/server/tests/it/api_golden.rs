@@ -48,7 +48,8 @@ fn api() -> BTreeSet<String> {
 fn describe_message(scope: &str, message: &DescriptorProto, lines: &mut BTreeSet<String>) {
     let name = format!("{scope}.{}", message.name());
     for field in &message.field {
-        let oneof = field.oneof_index.map(|index| format!(" oneof {}", message.oneof_decl[index as usize].name()));
+        let oneof =
+            field.oneof_index.map(|index| format!(" oneof {}", message.oneof_decl[index as usize].name()));
         let line = format!("field {name}.{} {} {}", field.name(), field.number(), type_of(field));
         lines.insert(format!("{line}{}", oneof.unwrap_or_default()));
     }

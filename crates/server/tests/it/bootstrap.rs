@@ -22,7 +22,8 @@ async fn create(cluster: &TestCluster, at: u64, name: &str) {
 }
 
 async fn names(cluster: &TestCluster, at: u64) -> Vec<String> {
-    let answer = cluster.queues(at).list_queues(ListQueuesRequest::default()).await.expect("queues are listed");
+    let answer =
+        cluster.queues(at).list_queues(ListQueuesRequest::default()).await.expect("queues are listed");
     answer.into_inner().queues.into_iter().map(|queue| queue.name).collect()
 }
 
@@ -35,7 +36,8 @@ async fn three_empty_nodes_found_one_cluster_with_leaders_everywhere() {
     let mut cluster = TestCluster::started(3).await;
     let ids: BTreeSet<_> = (1..=3).map(|node| cluster.node(node).state().cluster()).collect();
     assert_eq!(ids.len(), 1);
-    let replicas: Vec<_> = cluster.node(1).state().identity.plan.groups.iter().flat_map(|group| &group.replicas).collect();
+    let replicas: Vec<_> =
+        cluster.node(1).state().identity.plan.groups.iter().flat_map(|group| &group.replicas).collect();
     let unique: BTreeSet<_> = replicas.iter().map(|(replica, _)| replica).collect();
     assert_eq!(unique.len(), replicas.len(), "a replica id is used once in the whole cluster");
     for node in 1..=3 {
@@ -113,7 +115,9 @@ async fn wiped_node_is_refused_under_its_old_identity_and_told_what_to_do() {
     cluster.wipe(3);
     let refusal = tokio::time::timeout(SOON, cluster.start(3)).await.expect("it is refused");
     let error = refusal.err().expect("a wiped node must not start");
-    assert!(matches!(error, StartError::Bootstrap(BootstrapError::Wiped { node: 3, cluster, .. }) if cluster == id));
+    assert!(
+        matches!(error, StartError::Bootstrap(BootstrapError::Wiped { node: 3, cluster, .. }) if cluster == id)
+    );
     let text = error.to_string();
     for part in ["node 3", "refused under its old identity", "Put the old disk back", &id.to_string()] {
         assert!(text.contains(part), "{part:?} is missing in {text:?}");
@@ -138,7 +142,8 @@ async fn two_wiped_nodes_of_three_found_no_cluster() {
     assert_eq!(plan_on_disk(&cluster, 2), None);
     assert_eq!(files(&cluster.data_dir(3)), kept, "nobody touches the third node's files");
     // The third comes back: both are told that they were members once.
-    let third = tokio::time::timeout(SOON, cluster.start(3)).await.expect("it needs nobody").expect("it starts");
+    let third =
+        tokio::time::timeout(SOON, cluster.start(3)).await.expect("it needs nobody").expect("it starts");
     assert_eq!(third.state().cluster(), id);
     for wiped in [first, second] {
         let refusal = tokio::time::timeout(SOON, wiped).await.expect("it is refused").unwrap();
@@ -158,7 +163,8 @@ fn interrupted_first_start(cluster: &TestCluster, prepared: &[u64]) -> Plan {
         peer_address: member.peer.clone(),
         zone: String::new(),
     });
-    let group = |group: u64| PlanGroup { group, replicas: (1..=3).map(|node| (group * 3 + node, node)).collect() };
+    let group =
+        |group: u64| PlanGroup { group, replicas: (1..=3).map(|node| (group * 3 + node, node)).collect() };
     let plan = Plan {
         cluster: Id128 { hi: 5, lo: 6 },
         nodes: nodes.collect(),
@@ -168,7 +174,9 @@ fn interrupted_first_start(cluster: &TestCluster, prepared: &[u64]) -> Plan {
         let plan = prepared.contains(&node).then(|| plan.clone());
         let dir = cluster.data_dir(node);
         std::fs::create_dir_all(&dir).unwrap();
-        Passport { node, store: store(node), plan, started: false, seats: Vec::new() }.save(&RealDisk, &dir).unwrap();
+        Passport { node, store: store(node), plan, started: false, seats: Vec::new() }
+            .save(&RealDisk, &dir)
+            .unwrap();
     }
     plan
 }

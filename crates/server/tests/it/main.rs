@@ -7,5 +7,8 @@ mod bootstrap;
 mod configuration;
 mod dispatch;
 mod errors;
+mod messages;
 mod queues;
+mod streams;
 mod support;
+mod talk;

@@ -34,7 +34,10 @@ async fn queue_lives_its_whole_life_through_every_node() {
     for round in 0..3_u64 {
         let at = |step: u64| (round + step) % 3 + 1;
         let made = cluster.queues(at(0)).create_queue(create("orders", None)).await.unwrap().into_inner();
-        assert_eq!((made.name.as_str(), made.namespace.as_str(), made.state.as_str()), ("orders", "default", "live"));
+        assert_eq!(
+            (made.name.as_str(), made.namespace.as_str(), made.state.as_str()),
+            ("orders", "default", "live")
+        );
         assert!(uids.insert(made.uid), "a uid is never reused");
         assert_eq!(get(&cluster, at(1), "orders").await.unwrap(), made);
 
@@ -81,7 +84,8 @@ async fn shard_has_dropped_the_queue_when_its_deletion_is_answered() {
     let delete = DeleteQueueRequest { name: "short".to_owned(), ..Default::default() };
     cluster.queues(2).delete_queue(delete).await.unwrap();
     let shards = (1..=3).filter_map(|node| cluster.node(node).state().shard(made.shard));
-    let dropped = shards.filter(|shard| shard.group.read(|machine| machine.queue_info(made.uid)).is_none()).count();
+    let dropped =
+        shards.filter(|shard| shard.group.read(|machine| machine.queue_info(made.uid)).is_none()).count();
     assert!(dropped >= 1, "the shard's leader at least has dropped it");
     cluster.stop_all().await;
 }
@@ -153,7 +157,9 @@ async fn creation_under_way_survives_the_loss_of_the_catalogs_leader() {
     let mut asking = Vec::new();
     for number in 0..20 {
         let mut queues = cluster.queues(others[number % 2]);
-        asking.push(tokio::spawn(async move { queues.create_queue(create(&format!("q{number:02}"), None)).await }));
+        asking.push(tokio::spawn(async move {
+            queues.create_queue(create(&format!("q{number:02}"), None)).await
+        }));
     }
     cluster.crash(leader).await;
     for (number, asked) in asking.into_iter().enumerate() {

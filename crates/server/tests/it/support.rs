@@ -72,7 +72,12 @@ impl TestCluster {
         let dir = tempfile::tempdir().unwrap();
         let listen = Arc::new(Reserved::default());
         let peers: Vec<PeerConfig> = (1..=nodes)
-            .map(|id| PeerConfig { id, peer: listen.reserve(), client: listen.reserve(), zone: String::new() })
+            .map(|id| PeerConfig {
+                id,
+                peer: listen.reserve(),
+                client: listen.reserve(),
+                zone: String::new(),
+            })
             .collect();
         let slots = peers.iter().map(|peer| {
             let mut config = NodeConfig::default();
@@ -184,7 +189,10 @@ impl TestCluster {
     }
 
     /// Starts a node with a configuration of its own and an empty checkpoint store.
-    pub fn start_as(&self, config: NodeConfig) -> impl Future<Output = Result<RunningNode, StartError>> + use<> {
+    pub fn start_as(
+        &self,
+        config: NodeConfig,
+    ) -> impl Future<Output = Result<RunningNode, StartError>> + use<> {
         let seams = Seams { engine: Arc::new(MemoryEngine::new()), ..self.seams(1) };
         Node::start(config, seams)
     }
