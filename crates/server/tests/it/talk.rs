@@ -256,3 +256,19 @@ impl Producer {
 pub fn batch(number: u64, texts: &[&str]) -> v1::ProducerBatch {
     v1::ProducerBatch { number, messages: texts.iter().map(|text| message(text)).collect() }
 }
+
+/// Moves the leadership of a queue's shard to another node; the new leader.
+pub async fn move_leader(cluster: &TestCluster, queue: &str) -> u64 {
+    let before = info(cluster, 1, queue).await;
+    let group = before.queue.expect("a queue").shard;
+    let shard = cluster.node(before.leader_node).state().shard(group).expect("a replica").clone();
+    eventually("another node leads", async || {
+        let voters = shard.group.status().voters;
+        let other = voters.iter().find(|(_, peer)| peer.node != before.leader_node)?;
+        // It may be refused while the other one lags; the next round asks again.
+        let _ = shard.group.transfer_leader(*other.0).await;
+        let now = info(cluster, 1, queue).await.leader_node;
+        (now != before.leader_node && now != 0).then_some(now)
+    })
+    .await
+}
