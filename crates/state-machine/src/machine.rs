@@ -71,7 +71,7 @@ impl Machine {
     /// An empty machine.
     #[must_use]
     pub fn new(kind: MachineKind) -> Self {
-        Self {
+        let mut machine = Self {
             kind,
             now_ms: 0,
             term: 0,
@@ -91,7 +91,9 @@ impl Machine {
             trash: VecDeque::new(),
             recent: VecDeque::new(),
             taken_index: 0,
-        }
+        };
+        machine.note_digest();
+        machine
     }
 
     /// What it holds.
@@ -282,6 +284,11 @@ impl Machine {
         {
             self.trash.push_front(trash);
         }
+        self.note_digest();
+    }
+
+    /// Keeps the digest after this entry for a later comparison.
+    fn note_digest(&mut self) {
         self.recent.push_back((self.applied_index, self.digest()));
         if self.recent.len() > limits::RECENT_DIGESTS_MAX {
             self.recent.pop_front();
@@ -337,7 +344,8 @@ impl Machine {
     #[must_use]
     pub fn digest(&self) -> u64 {
         let head = digest::words(20, &[self.now_ms, self.term]);
-        head.wrapping_add(self.sum).wrapping_add(self.catalog.digest())
+        let catalog = self.catalog_state().map_or(0, Catalog::digest);
+        head.wrapping_add(self.sum).wrapping_add(catalog)
     }
 
     /// Payload bytes in memory.

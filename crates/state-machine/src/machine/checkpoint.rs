@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Changes, LoadError, Machine, MachineKind, RowChange, tombstone_hash};
+use crate::catalog::Catalog;
 use crate::ids::{QueueUid, Sequence};
 use crate::limits::TOMBSTONES_MAX;
 use crate::queue::QueueLoader;
@@ -23,7 +24,9 @@ impl Machine {
             }
             self.count(uid);
         }
-        self.catalog.take_changes(&mut changes.rows);
+        if self.kind == MachineKind::Catalog {
+            self.catalog.take_changes(&mut changes.rows);
+        }
         if self.applied_index != self.taken_index || !changes.rows.is_empty() {
             self.taken_index = self.applied_index;
             let value = Some(Bytes::from(self.row().encode_to_vec()));
@@ -48,7 +51,7 @@ impl Machine {
     /// About how many rows and bytes [`Self::take_changes`] would return.
     #[must_use]
     pub fn dirty_estimate(&self) -> (usize, u64) {
-        let (rows, bytes) = self.catalog.dirty_estimate();
+        let (rows, bytes) = self.catalog_state().map_or((0, 0), Catalog::dirty_estimate);
         let pending = self.pending.rows.len();
         (rows + self.dirty_rows + pending, bytes + self.dirty_bytes + pending as u64 * 32)
     }
@@ -249,9 +252,11 @@ impl Loader {
         if self.before.is_none() {
             return error("no rows: not even the machine's own");
         }
-        self.machine.catalog.finish_load()?;
-        let digest = self.machine.digest();
-        self.machine.recent.push_back((self.machine.applied_index, digest));
+        if self.machine.kind == MachineKind::Catalog {
+            self.machine.catalog.finish_load()?;
+        }
+        self.machine.recent.clear();
+        self.machine.note_digest();
         Ok(self.machine)
     }
 }

@@ -109,7 +109,7 @@ impl Consumer {
     fn is_open(&self) -> bool {
         self.attached()
             && self.in_hand < self.window_messages
-            && (self.in_hand == 0 || self.in_hand_bytes < self.window_bytes)
+            && (self.in_hand == 0 || self.in_hand_bytes <= self.window_bytes)
     }
 
     fn item_hash(&self, number: u64) -> u64 {

@@ -67,7 +67,8 @@ impl Queue {
             let expires_ms = turn.now_ms.saturating_add(REQUEST_WINDOW_MS);
             self.receives.insert(receive.request, expires_ms, given, turn.now_ms);
         }
-        self.refresh_consumers();
+        // What was in the way of a message that others have room for may be gone now.
+        self.assign(turn);
         Reply::Received { deliveries }
     }
 
