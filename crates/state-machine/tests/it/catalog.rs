@@ -86,6 +86,11 @@ fn invalid(reply: Reply) -> String {
     }
 }
 
+/// Digest of the rows alone: the machine's own also knows the time.
+fn rows_digest(driver: &Driver) -> u64 {
+    driver.machine.catalog_state().unwrap().digest()
+}
+
 fn pending(driver: &Driver) -> Vec<u64> {
     driver.machine.catalog_state().unwrap().pending().map(|entry| entry.uid).collect()
 }
@@ -119,13 +124,13 @@ fn a_plan_that_breaks_a_rule_is_refused_by_that_rule_and_leaves_nothing() {
     ];
     for (rule, break_it) in cases {
         let mut driver = Driver::new(MachineKind::Catalog);
-        let before = driver.machine.digest();
+        let before = rows_digest(&driver);
         let mut broken = plan(2);
         break_it(&mut broken);
         let text = invalid(driver.one(CommandKind::Bootstrap(broken)));
         assert!(text.contains(rule), "{text:?} does not say {rule:?}");
         assert_eq!(driver.machine.catalog_state().unwrap().cluster(), None);
-        assert_eq!(driver.machine.digest(), before);
+        assert_eq!(rows_digest(&driver), before);
     }
 }
 
@@ -250,7 +255,7 @@ fn a_confirmation_that_nobody_asked_for_is_refused() {
 #[test]
 fn names_and_settings_are_checked_before_anything_is_stored() {
     let mut driver = started(1);
-    let before = driver.machine.digest();
+    let before = rows_digest(&driver);
     assert!(invalid(driver.one(create(""))).contains("queue name is empty"));
     assert!(invalid(driver.one(create(&"x".repeat(256)))).contains("256 bytes"));
     assert!(invalid(driver.one(create("a\u{0}b"))).contains("control character"));
@@ -258,7 +263,7 @@ fn names_and_settings_are_checked_before_anything_is_stored() {
     assert!(invalid(driver.one(create_with("q", long))).contains("lease_ms is 43200001: at most 43200000"));
     let nowhere = CreateQueue { namespace: String::new(), name: "q".into(), settings: Default::default() };
     assert!(invalid(driver.one(CommandKind::CreateQueue(nowhere))).contains("namespace is empty"));
-    assert_eq!(driver.machine.digest(), before);
+    assert_eq!(rows_digest(&driver), before);
 }
 
 #[test]

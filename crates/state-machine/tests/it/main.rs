@@ -4,6 +4,9 @@
 mod bounded;
 mod catalog;
 mod garbage;
+mod golden;
 mod memory;
+mod model;
+mod rotten;
 mod support;
 mod wild;

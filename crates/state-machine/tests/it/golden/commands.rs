@@ -1,0 +1,176 @@
+//! One of each command.
+
+use phalanx_state_machine::command::{
+    Attach, Batch, Bootstrap, CheckDigest, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue, Detach,
+    DropQueue, GroupRow, NewMessage, NodeRow, Purge, PutQueue, QueueSettings, Receive, ReplicaRow, Send,
+    SetWindow, Settle, SettleAction, SettleItem, TermStart, Tick, TokenRange, UpdateQueue,
+};
+use phalanx_state_machine::ids::Id128;
+
+use super::{bytes, check};
+
+pub fn id(number: u64) -> Id128 {
+    Id128 { hi: 0x1111_2222_3333_4444, lo: number }
+}
+
+pub fn settings() -> QueueSettings {
+    QueueSettings {
+        lease_ms: 30_001,
+        strict: true,
+        length_max: 30_002,
+        bytes_max: 3_000_000,
+        dedup_window_ms: 30_004,
+        resume_ms: 30_005,
+        body_bytes_max: 30_006,
+    }
+}
+
+/// A new kind of command does not compile without a name, and the tests below then ask for its file.
+fn name(kind: &CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Tick(_) => "tick",
+        CommandKind::TermStart(_) => "term-start",
+        CommandKind::PutQueue(_) => "put-queue",
+        CommandKind::DropQueue(_) => "drop-queue",
+        CommandKind::Purge(_) => "purge",
+        CommandKind::Send(_) => "send",
+        CommandKind::Receive(_) => "receive",
+        CommandKind::Attach(_) => "attach",
+        CommandKind::Detach(_) => "detach",
+        CommandKind::SetWindow(_) => "set-window",
+        CommandKind::Settle(_) => "settle",
+        CommandKind::CheckDigest(_) => "check-digest",
+        CommandKind::Bootstrap(_) => "bootstrap",
+        CommandKind::CreateQueue(_) => "create-queue",
+        CommandKind::UpdateQueue(_) => "update-queue",
+        CommandKind::DeleteQueue(_) => "delete-queue",
+        CommandKind::ConfirmQueue(_) => "confirm-queue",
+    }
+}
+
+/// Kinds of commands: one sample each.
+const KINDS: usize = 17;
+
+fn samples() -> Vec<CommandKind> {
+    let mut all = shard_samples();
+    all.extend(catalog_samples());
+    all
+}
+
+fn shard_samples() -> Vec<CommandKind> {
+    let range = |first| TokenRange { first, last: first + 10 };
+    let message = |payload, group, dedup| NewMessage { payload: bytes(payload), group: bytes(group), dedup };
+    let item = |action: SettleAction, first| SettleItem {
+        action: action.into(),
+        tokens: vec![range(first), range(first + 100)],
+        up_to: first + 300,
+        delay_ms: 1_500,
+        lease_ms: 2_500,
+    };
+    vec![
+        CommandKind::Tick(Tick {}),
+        CommandKind::TermStart(TermStart { term: 7, leader: 12 }),
+        CommandKind::PutQueue(PutQueue {
+            uid: 3,
+            version: 4,
+            namespace: "default".into(),
+            name: "orders".into(),
+            settings: settings(),
+        }),
+        CommandKind::DropQueue(DropQueue { uid: 3 }),
+        CommandKind::Purge(Purge { uid: 3 }),
+        CommandKind::Send(Send {
+            uid: 3,
+            producer: Some(id(1)),
+            producer_sequence: 8,
+            request: Some(id(2)),
+            messages: vec![message("first", "customer-1", Some(id(3))), message("second", "", None)],
+        }),
+        CommandKind::Receive(Receive {
+            uid: 3,
+            consumer: id(4),
+            request: id(5),
+            messages_max: 6,
+            bytes_max: 7_000,
+            lease_ms: 8_000,
+        }),
+        CommandKind::Attach(Attach {
+            uid: 3,
+            consumer: id(4),
+            incarnation: 2,
+            name: "worker".into(),
+            window_messages: 256,
+            window_bytes: 8_000_000,
+            lease_ms: 9_000,
+            held: vec![range(20), range(40)],
+        }),
+        CommandKind::Detach(Detach { uid: 3, consumer: id(4), incarnation: 2, clean: true }),
+        CommandKind::SetWindow(SetWindow {
+            uid: 3,
+            consumer: id(4),
+            incarnation: 2,
+            window_messages: 16,
+            window_bytes: 17_000,
+        }),
+        CommandKind::Settle(Settle {
+            uid: 3,
+            consumer: id(4),
+            items: vec![
+                item(SettleAction::Ack, 1),
+                item(SettleAction::Nack, 2),
+                item(SettleAction::Reject, 3),
+                item(SettleAction::Extend, 4),
+            ],
+        }),
+        CommandKind::CheckDigest(CheckDigest { index: 99, digest: 0x0102_0304_0506_0708 }),
+    ]
+}
+
+pub fn node() -> NodeRow {
+    NodeRow {
+        node: 2,
+        store: id(6),
+        client_address: "10.0.0.2:7420".into(),
+        peer_address: "10.0.0.2:7520".into(),
+        zone: "b".into(),
+    }
+}
+
+pub fn group() -> GroupRow {
+    GroupRow { group: 1, replicas: vec![ReplicaRow { replica: 11, node: 2 }] }
+}
+
+fn catalog_samples() -> Vec<CommandKind> {
+    let (namespace, name) = (String::from("default"), String::from("orders"));
+    vec![
+        CommandKind::Bootstrap(Bootstrap { cluster: id(9), nodes: vec![node()], groups: vec![group()] }),
+        CommandKind::CreateQueue(CreateQueue {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            settings: settings(),
+        }),
+        CommandKind::UpdateQueue(UpdateQueue {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            settings: settings(),
+            if_version: 5,
+        }),
+        CommandKind::DeleteQueue(DeleteQueue { namespace, name }),
+        CommandKind::ConfirmQueue(ConfirmQueue { uid: 3, version: 4, dropped: true }),
+    ]
+}
+
+pub fn names() -> Vec<String> {
+    samples().iter().map(|kind| format!("command-{}", name(kind))).collect()
+}
+
+#[test]
+fn golden_commands_decode_to_the_same_and_encode_to_the_same() {
+    let samples = samples();
+    let distinct: std::collections::BTreeSet<_> = samples.iter().map(name).collect();
+    assert_eq!((samples.len(), distinct.len()), (KINDS, KINDS), "one sample of each kind");
+    for kind in samples {
+        let file = format!("command-{}", name(&kind));
+        check(&file, &Batch { version: 1, now_ms: 1_700_000_000_000, commands: vec![kind.into()] });
+    }
+}
