@@ -1,0 +1,153 @@
+//! `phalanx send`: one message, or one for each line.
+
+use std::path::Path;
+
+use phalanx_client::{Client, Confirmation, Message, Producer, Sent};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::sync::mpsc;
+
+use crate::args::{Common, SendArgs};
+use crate::command::connect;
+use crate::output::{self, Failure, Outcome, show, thousands};
+use crate::progress;
+
+/// Largest body that is read at all, bytes; the queue's own limit is usually smaller.
+const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Lines that may be sent and not yet confirmed.
+const WINDOW: usize = 4096;
+
+/// Runs `phalanx send`.
+pub async fn run(args: SendArgs, common: &Common) -> Outcome {
+    if args.lines {
+        return lines(&args, common).await;
+    }
+    let body = match (&args.body, &args.file) {
+        (Some(body), _) => body.clone().into_bytes(),
+        (None, Some(path)) => read_all(open(path).await?, &path.display().to_string()).await?,
+        (None, None) => read_all(BufReader::new(tokio::io::stdin()), "standard input").await?,
+    };
+    let client = connect(common).await?;
+    let sent = client.send(&args.queue, [message(&args, body)]).await.map_err(|error| hint(error, &args.queue))?;
+    let Sent { sequence, duplicate } = sent.first().copied().ok_or_else(|| Failure::new("the answer was empty"))?;
+    show(common.output, &serde_json::json!({ "sequence": sequence, "duplicate": duplicate }), || {
+        if duplicate {
+            format!("already there as sequence {sequence}: its deduplication id was seen before")
+        } else {
+            format!("sent as sequence {sequence}")
+        }
+    })
+}
+
+/// A client error, with what to do about a missing queue.
+pub fn hint(error: phalanx_client::Error, queue: &str) -> Failure {
+    let missing = matches!(error, phalanx_client::Error::QueueNotFound { .. });
+    let mut failure = Failure::from(error);
+    if missing {
+        failure.message.push_str(&format!(" (`phalanx queue create {queue}` makes it)"));
+    }
+    failure
+}
+
+fn message(args: &SendArgs, body: Vec<u8>) -> Message {
+    let mut message = Message::new(body).content_type(args.content_type.clone());
+    if let Some(group) = &args.group {
+        message = message.group(group.clone());
+    }
+    if let Some(id) = &args.dedup_id {
+        message = message.deduplication_id(id.clone());
+    }
+    for (name, value) in &args.header {
+        message = message.header(name.clone(), value.clone());
+    }
+    message
+}
+
+async fn open(path: &Path) -> Result<BufReader<tokio::fs::File>, Failure> {
+    let file = tokio::fs::File::open(path).await;
+    Ok(BufReader::new(file.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?))
+}
+
+async fn read_all(reader: impl AsyncBufRead + Unpin, name: &str) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    reader.take(BODY_BYTES_MAX + 1).read_to_end(&mut body).await?;
+    if body.len() as u64 > BODY_BYTES_MAX {
+        return Err(Failure::new(format!("{name} is larger than {} bytes", thousands(BODY_BYTES_MAX))));
+    }
+    Ok(body)
+}
+
+async fn lines(args: &SendArgs, common: &Common) -> Outcome {
+    let client = connect(common).await?;
+    let producer = producer(&client, args).await?;
+    let count = match &args.file {
+        Some(path) => pump(args, &producer, open(path).await?).await?,
+        None => pump(args, &producer, BufReader::new(tokio::io::stdin())).await?,
+    };
+    producer.close().await?;
+    show(common.output, &serde_json::json!({ "sent": count }), || format!("{} messages sent", thousands(count)))
+}
+
+async fn producer(client: &Client, args: &SendArgs) -> Result<Producer, Failure> {
+    client.producer(&args.queue).window(WINDOW).open().await.map_err(|error| hint(error, &args.queue))
+}
+
+/// Sends each line; answers how many were confirmed. The first failure ends it, and says how far it came.
+async fn pump(args: &SendArgs, producer: &Producer, mut reader: impl AsyncBufRead + Unpin) -> Result<u64, Failure> {
+    let (confirmations, waiting) = mpsc::channel(WINDOW);
+    let confirmed = tokio::spawn(count_confirmed(waiting));
+    let mut line = Vec::new();
+    let mut refused = None;
+    loop {
+        line.clear();
+        let read = (&mut reader).take(BODY_BYTES_MAX + 2).read_until(b'\n', &mut line).await?;
+        if read == 0 {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if line.len() as u64 > BODY_BYTES_MAX {
+            refused = Some(Failure::new(format!("a line is longer than {} bytes", thousands(BODY_BYTES_MAX))));
+            break;
+        }
+        match producer.enqueue(message(args, line.clone())).await {
+            Ok(confirmation) => {
+                if confirmations.send(confirmation).await.is_err() {
+                    // The counter has ended on a failure, which it reports.
+                    break;
+                }
+            }
+            Err(error) => {
+                refused = Some(error.into());
+                break;
+            }
+        }
+    }
+    drop(confirmations);
+    let (count, failed) = confirmed.await.map_err(|error| Failure::new(error.to_string()))?;
+    match failed.map(Failure::from).or(refused) {
+        None => Ok(count),
+        Some(failure) => Err(Failure {
+            message: format!("{} (the first {} lines were sent)", failure.message, thousands(count)),
+            code: failure.code,
+        }),
+    }
+}
+
+async fn count_confirmed(mut waiting: mpsc::Receiver<Confirmation>) -> (u64, Option<phalanx_client::Error>) {
+    let bar = progress::bar(None, "sent");
+    let mut count = 0;
+    while let Some(confirmation) = waiting.recv().await {
+        if let Err(error) = confirmation.await {
+            bar.finish_and_clear();
+            return (count, Some(error));
+        }
+        count += 1;
+        bar.set_position(count);
+    }
+    bar.finish_and_clear();
+    if count > 0 {
+        output::note("all confirmed: on disk on a majority of nodes");
+    }
+    (count, None)
+}
