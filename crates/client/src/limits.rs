@@ -58,14 +58,19 @@ pub const COALESCE_MESSAGES: usize = 64;
 pub const COALESCE_BYTES: usize = 64 * 1024;
 /// A message larger than this gets a batch of its own: sharing would save nothing.
 pub const COALESCE_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// A larger batch travels alone: nothing else is unconfirmed while it is. If a server takes no frame of its size, it
+/// is known which batch was too large.
+pub const SOLO_BYTES: usize = 1024 * 1024;
 /// A frame takes further batches until it is this large, bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 /// Frames handed to the transport and not yet taken by it.
 pub const FRAMES_QUEUED: usize = 2;
 /// Messages of one explicit batch.
 pub const BATCH_MESSAGES_MAX: usize = 1_024;
-/// Payload bytes of one explicit batch.
-pub const BATCH_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// Payload bytes of one explicit batch of several messages.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Size of one message: the largest body that a queue may allow, and what describes it.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024 + 128 * 1024;
 
 /// Deliveries in a consumer's hands, waiting in the client included.
 pub const CONSUMER_WINDOW_MESSAGES: u32 = 256;

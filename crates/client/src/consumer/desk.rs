@@ -4,7 +4,6 @@
 //! written to a stream that broke is written again, before anything else: settling twice is answered the same way twice.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use crate::limits;
 
 /// Streams on which a settle may stay unanswered before it is given up.
 const WRITES_MAX: u32 = 3;
+/// Tokens of one answer that are looked at: no consumer holds more.
+const OUTCOME_TOKENS_MAX: usize = limits::CONSUMER_WINDOW_MESSAGES_MAX as usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -166,30 +167,35 @@ impl Desk {
         answers
     }
 
-    /// Books an answer.
+    /// Books an answer: for each of its tokens, that of the first settle that names it. The server answers in order and
+    /// passes over what it does not know, so settles before that one are over too.
     pub(crate) fn answer(&self, outcome: &v1::SettleOutcome) -> Vec<Answer> {
         let Some(tokens) = outcome.tokens else { return Vec::new() };
-        let tokens = tokens.first..=tokens.last;
         let mut state = self.state.lock();
         let mut answers = Vec::new();
-        let mut at = 0;
-        // Neighbours may come as one: everything from the front that fits; and one further back only if none did.
-        while let Some(op) = state.written.get(at) {
-            if op.is_answered_by(&tokens, outcome.result()) {
-                // The server answers in order: what it skipped, it did not know.
-                for skipped in state.written.drain(..at) {
-                    answers.push(skipped.passed_over());
-                }
-                at = 0;
-                let op = state.written.pop_front().expect("it was just looked at");
-                answers.push(op.answered(outcome.result()));
-            } else if answers.is_empty() {
-                at += 1;
-            } else {
-                break;
-            }
+        for token in (tokens.first..=tokens.last).take(OUTCOME_TOKENS_MAX) {
+            let Some(at) = state.written.iter().position(|op| op.lease.token == token) else { continue };
+            answers.extend(state.written.drain(..at).map(Op::passed_over));
+            let op = state.written.pop_front().expect("it was just found there");
+            answers.push(op.answered(outcome.result()));
         }
         answers
+    }
+
+    /// The server ended the lease: no settle of it was or will be carried out.
+    pub(crate) fn lease_ended(&self, token: u64) {
+        let mut state = self.state.lock();
+        let State { pending, extends, written, .. } = &mut *state;
+        for ops in [written, pending] {
+            while let Some(at) = ops.iter().position(|op| op.lease.token == token) {
+                if let Some(op) = ops.remove(at) {
+                    op.passed_over();
+                }
+            }
+        }
+        if let Some(op) = extends.remove(&token) {
+            op.passed_over();
+        }
     }
 
     /// The server has answered all that was written: what is left, it did not know.
@@ -233,30 +239,22 @@ impl Op {
         }
     }
 
-    fn is_answered_by(&self, tokens: &RangeInclusive<u64>, result: v1::SettleResult) -> bool {
-        let fits = match result {
-            v1::SettleResult::Acked => self.action == Action::Ack,
-            v1::SettleResult::Nacked => matches!(self.action, Action::Nack { .. }),
-            v1::SettleResult::Rejected => self.action == Action::Reject,
-            v1::SettleResult::Extended => matches!(self.action, Action::Extend { .. }),
-            v1::SettleResult::LeaseOver | v1::SettleResult::Unspecified => true,
-        };
-        fits && tokens.contains(&self.lease.token)
-    }
-
     fn answered(self, result: v1::SettleResult) -> Answer {
         let token = self.lease.token;
-        match (result, self.action) {
-            (v1::SettleResult::LeaseOver | v1::SettleResult::Unspecified, _) => return self.passed_over(),
-            (_, Action::Extend { lease_ms }) => {
+        match (self.action, result) {
+            (Action::Extend { lease_ms }, v1::SettleResult::Extended) => {
                 let answer = Answer::Extended { token, written_at: self.written_at, lease_ms };
                 self.resolve(&Ok(()));
                 answer
             }
-            _ => {
+            (Action::Ack, v1::SettleResult::Acked)
+            | (Action::Nack { .. }, v1::SettleResult::Nacked)
+            | (Action::Reject, v1::SettleResult::Rejected) => {
                 self.resolve(&Ok(()));
                 Answer::Over { token, lost: false }
             }
+            // Another settle of the same delivery came first.
+            _ => self.passed_over(),
         }
     }
 
@@ -279,9 +277,12 @@ fn write(
     op.written_at = now;
     op.writes += 1;
     let range = v1::TokenRange { first: token, last: token };
+    // A token in a wider range is passed over when the server knows it no more, which is told by the lease's end. Of a
+    // repetition there may be no such news: each gets a range and so an answer of its own.
+    let repeated = op.writes > 1;
     if let (Some(item), true) = (items.last_mut(), *last == Some(op.action)) {
         match item.tokens.last_mut() {
-            Some(before) if before.last + 1 == token => before.last = token,
+            Some(before) if !repeated && before.last + 1 == token => before.last = token,
             _ => item.tokens.push(range),
         }
     } else {

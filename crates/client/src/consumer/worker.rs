@@ -192,10 +192,15 @@ impl Worker {
         for outcome in &response.settled {
             self.hand.answered(self.desk.answer(outcome));
         }
+        // A lease is delivered before it ends.
+        if !response.deliveries.is_empty() {
+            self.hand.take(response.deliveries)?;
+        }
         for ended in &response.ended {
             self.hand.lost(ended);
+            self.desk.lease_ended(ended.token);
         }
-        if response.deliveries.is_empty() { Ok(()) } else { self.hand.take(response.deliveries) }
+        Ok(())
     }
 }
 

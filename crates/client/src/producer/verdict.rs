@@ -97,9 +97,12 @@ impl State {
     /// The stream is over, or did not come about. Prepares for the next one.
     pub(super) fn stream_ended(&mut self, end: &End, fresh: impl FnOnce() -> Id) {
         let written = std::mem::take(&mut self.written);
+        // A frame that was refused as such carried the one batch that was unconfirmed, if there was only one.
+        let refused_frame = written == 1 && matches!(end.failure.error, Error::Invalid { .. });
+        let refused_front = end.refused_front || refused_frame;
         // What the server refused is the first that it did not confirm, and what follows it would have left a gap:
         // nothing is open. Otherwise anything written may have been taken.
-        if !end.refused_front || end.failure.class == Class::Maybe {
+        if !refused_front || end.failure.class == Class::Maybe {
             self.in_flight.iter_mut().take(written).for_each(|batch| batch.maybe = true);
         }
         if end.failure.class != Class::Refused {
@@ -111,7 +114,7 @@ impl State {
             error @ (Error::SequenceGap { .. } | Error::ProducerForgotten { .. }) => {
                 self.start_over(error, fresh())
             }
-            error if !end.refused_front || is_about_the_queue(error) => self.abandon(error, fresh()),
+            error if !refused_front || is_about_the_queue(error) => self.abandon(error, fresh()),
             error => self.refuse_front(error.clone(), fresh),
         }
     }

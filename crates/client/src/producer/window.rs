@@ -276,10 +276,19 @@ impl State {
         self.waiting.push_back(item);
     }
 
-    /// Whether there is something to write to the present stream.
+    /// Whether there is something to write to the present stream now.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.written < self.in_flight.len()
-            || (!self.waiting.is_empty() && self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX)
+        match self.in_flight.get(self.written) {
+            Some(next) => self.may_follow(next.bytes),
+            None if self.in_flight.len() >= limits::BATCHES_IN_FLIGHT_MAX => false,
+            None => self.waiting.front().is_some_and(|item| self.may_follow(item.bytes)),
+        }
+    }
+
+    /// Whether a batch of this size may be written after those that are: large ones travel alone.
+    fn may_follow(&self, bytes: usize) -> bool {
+        let before = self.written.checked_sub(1).and_then(|last| self.in_flight.get(last));
+        before.is_none_or(|before| before.bytes <= limits::SOLO_BYTES && bytes <= limits::SOLO_BYTES)
     }
 
     /// Whether there is anything to do for a stream at all.
@@ -291,9 +300,9 @@ impl State {
     pub(super) fn next_frame(&mut self) -> Vec<v1::ProducerBatch> {
         let mut frame = Vec::new();
         let mut bytes = 0;
-        while bytes < limits::FRAME_BYTES {
-            if self.written == self.in_flight.len() && !self.number_next() {
-                break;
+        while bytes < limits::FRAME_BYTES && self.has_unwritten() {
+            if self.written == self.in_flight.len() {
+                self.number_next();
             }
             let batch = &self.in_flight[self.written];
             bytes += batch.bytes;
@@ -303,12 +312,9 @@ impl State {
         frame
     }
 
-    /// Makes a batch of what waits; whether there was anything, and room for it.
-    fn number_next(&mut self) -> bool {
-        if self.in_flight.len() >= limits::BATCHES_IN_FLIGHT_MAX {
-            return false;
-        }
-        let Some(first) = self.waiting.pop_front() else { return false };
+    /// Makes a batch of what waits.
+    fn number_next(&mut self) {
+        let first = self.waiting.pop_front().expect("the caller saw that there is something");
         let mut batch = Batch {
             number: self.next_number,
             messages: Vec::new(),
@@ -327,7 +333,6 @@ impl State {
         }
         self.next_number += 1;
         self.in_flight.push_back(batch);
-        true
     }
 
     fn coalesce_into(&mut self, batch: &mut Batch) {
@@ -407,9 +412,13 @@ fn check(sizes: &[usize]) -> Result<(), Error> {
             format!("a batch has at most {} messages, not {}", limits::BATCH_MESSAGES_MAX, sizes.len());
         return Err(Error::Invalid { message });
     }
-    if bytes > limits::BATCH_BYTES_MAX {
-        let message = format!("a batch has at most {} bytes, not {bytes}", limits::BATCH_BYTES_MAX);
-        return Err(Error::Invalid { message });
+    let (what, most) = if sizes.len() == 1 {
+        ("message", limits::MESSAGE_BYTES_MAX)
+    } else {
+        ("batch", limits::BATCH_BYTES_MAX)
+    };
+    if bytes > most {
+        return Err(Error::Invalid { message: format!("a {what} has at most {most} bytes, not {bytes}") });
     }
     Ok(())
 }

@@ -154,6 +154,8 @@ async fn leases_are_extended_while_a_delivery_is_in_hand_and_no_longer_than_max_
         held_for >= Duration::from_secs(300) && held_for <= Duration::from_secs(301) + LEASE,
         "{held_for:?}"
     );
+    // By the local clock the lease is over a little before it is over at the server.
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(worked_on.ack().await, Err(Error::LeaseOver { token: 1 }));
 }
 
@@ -296,4 +298,25 @@ async fn a_settle_that_is_never_answered_is_unknown_at_the_deadline() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     cluster.net().up("n1");
     cluster.until(|state| state.queues["q"].messages.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settle_that_crosses_the_end_of_its_lease_says_so() {
+    let (cluster, client) = filled(1, 3).await;
+    let mut consumer = client.consumer("q").window(3).open().await.unwrap();
+    let hand = [next(&mut consumer).await, next(&mut consumer).await, next(&mut consumer).await];
+    // The leases end unseen, and the acks go out as one range, of which the server answers nothing.
+    cluster.lock().settle_faults.push_back(Fault::Swallow);
+    let acks = hand.map(Delivery::ack);
+    sleep(Duration::from_millis(1)).await;
+    cluster.with(|queue| {
+        let id = queue.consumers.keys().next().unwrap().clone();
+        for token in 1..=3 {
+            let ended = vec![v1::LeaseEnded { token, reason: v1::ReturnReason::Expired.into() }];
+            queue.consumers[&id].to.send(Ok(v1::ConsumeResponse { ended, ..Default::default() })).unwrap();
+        }
+    });
+    for (ack, token) in acks.into_iter().zip(1..) {
+        assert_eq!(timeout(Duration::from_secs(1), ack).await.unwrap(), Err(Error::LeaseOver { token }));
+    }
 }

@@ -324,3 +324,17 @@ async fn an_oversized_batch_is_refused_before_it_is_sent() {
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_too_large_for_the_server_harms_no_other() {
+    let cluster = Cluster::start(1);
+    let producer = producer(&cluster).await;
+    // More than the four MiB of a frame that a tonic server takes.
+    let sizes = [10, 5 * 1024 * 1024, 20, 2 * 1024 * 1024, 30];
+    let sends = join_all(sizes.map(|size| producer.enqueue(vec![b'x'; size]))).await;
+    let results = join_all(sends.into_iter().map(Result::unwrap)).await;
+    assert!(matches!(results[1], Err(Error::Invalid { .. })), "{:?}", results[1]);
+    let sequences: Vec<_> =
+        results.iter().map(|result| result.as_ref().ok().map(|sent| sent.sequence)).collect();
+    assert_eq!(sequences, [Some(1), None, Some(2), Some(3), Some(4)]);
+}

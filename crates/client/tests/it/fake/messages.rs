@@ -62,7 +62,15 @@ impl Node {
         to: Tx<v1::SendStreamResponse>,
     ) {
         let mut batches = Vec::new();
-        while let Some(Ok(frame)) = frames.next().await {
+        loop {
+            let frame = match frames.next().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(status)) => {
+                    let _gone = to.send(Err(status));
+                    return;
+                }
+                None => return,
+            };
             batches.extend(frame.batches);
             for batch in batches.drain(..) {
                 if !self.serve_batch(&open, batch, &to).await {
