@@ -49,10 +49,15 @@ impl Profile {
         CommandKind::PutQueue(PutQueue { uid, version, namespace: "default".into(), name, settings })
     }
 
-    /// The step that makes the queues.
-    pub fn first_step(&self, rng: &mut Rng) -> Step {
-        let commands = (1..=self.queues).map(|uid| self.put(uid, 1, rng)).collect();
-        Step { advance_ms: 1_000, commands, check_digest: None, checkpoint: Checkpoint::None, spill: None }
+    /// The steps that make the queues. Some histories begin with numbers that are about to cross a border of the
+    /// machine's chunks.
+    pub fn first_steps(&self, rng: &mut Rng) -> Vec<Step> {
+        let puts = (1..=self.queues).map(|uid| self.put(uid, 1, rng)).collect();
+        let mut steps = vec![Step::of(1_000, puts)];
+        if self.settings.length_max == 0 && self.settings.bytes_max == 0 && rng.chance(6) {
+            steps.extend(prelude(rng));
+        }
+        steps
     }
 
     /// The next step, given the state so far.
@@ -72,7 +77,10 @@ impl Profile {
             16..20 => Checkpoint::TakeOfMain,
             _ => Checkpoint::None,
         };
-        let spill = rng.chance(10).then(|| (1 + rng.below(self.queues), rng.below(20)));
+        let spill = rng.chance(10).then(|| {
+            let uid = 1 + rng.below(self.queues);
+            (uid, rng.below(shard.queues.get(&uid).map_or(1, |queue| queue.next_sequence) + 2))
+        });
         let check_digest = rng.chance(3).then(|| rng.chance(70));
         Step { advance_ms, commands, check_digest, checkpoint, spill }
     }
@@ -208,6 +216,52 @@ impl Profile {
         let items = (0..1 + rng.below(2)).map(|_| settle_item(rng, &own, next)).collect();
         Settle { uid, consumer, items }
     }
+}
+
+/// About 60 messages sent, received and settled, about 60 sends of one producer, about 250 deduplication ids.
+fn prelude(rng: &mut Rng) -> Vec<Step> {
+    let count = 50 + rng.below(14);
+    let message = |number: u64| NewMessage {
+        payload: Bytes::from(vec![number as u8]),
+        group: Bytes::new(),
+        dedup: (number % 2 == 0).then(|| id(2_000 + number)),
+    };
+    let mut commands: Vec<CommandKind> = Vec::new();
+    for number in 0..count {
+        let (uid, messages) = (1, vec![message(number)]);
+        let (producer, producer_sequence) = (Some(id(100)), number + 1);
+        commands.push(CommandKind::Send(Send {
+            uid,
+            producer,
+            producer_sequence,
+            messages,
+            ..Default::default()
+        }));
+    }
+    let receive = Receive {
+        uid: 1,
+        consumer: id(1),
+        request: id(1_000),
+        messages_max: count as u32,
+        ..Default::default()
+    };
+    let item = SettleItem {
+        action: SettleAction::Ack.into(),
+        tokens: vec![TokenRange { first: 1, last: rng.below(count) }],
+        ..Default::default()
+    };
+    let settle = Settle { uid: 1, consumer: id(1), items: vec![item] };
+    let mut steps = vec![
+        Step::of(0, commands),
+        Step::of(0, vec![CommandKind::Receive(receive), CommandKind::Settle(settle)]),
+    ];
+    if rng.chance(30) {
+        let mut messages: Vec<NewMessage> = (0..250).map(|number| message(2 * number + 100)).collect();
+        messages.iter_mut().for_each(|message| message.payload = Bytes::new());
+        steps.push(Step::of(0, vec![CommandKind::Send(Send { uid: 1, messages, ..Default::default() })]));
+        steps.push(Step::of(0, vec![CommandKind::Purge(Purge { uid: 1 })]));
+    }
+    steps
 }
 
 fn settle_item(rng: &mut Rng, own: &[u64], next: u64) -> SettleItem {

@@ -3,6 +3,7 @@
 //! `PHALANX_MODEL_SEQUENCES` sets how many (default 100,000), `PHALANX_MODEL_SEED` the first seed. A failure prints the
 //! seed, what was broken, and the shortest history that still shows it.
 
+mod coverage;
 mod generate;
 mod queue;
 mod run;
@@ -14,10 +15,12 @@ mod stream;
 mod time;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use coverage::Coverage;
 use generate::Profile;
 use run::{Step, World};
 
@@ -67,22 +70,21 @@ fn replay(steps: &[Step]) -> Result<(), String> {
     steps.iter().try_for_each(|step| guarded(&mut world, step))
 }
 
-fn history(seed: u64) -> Result<(), Failure> {
+fn history(seed: u64) -> Result<Coverage, Failure> {
     let mut rng = Rng::new(seed);
     let profile = Profile::draw(&mut rng);
     let mut world = World::new();
-    let mut steps = vec![profile.first_step(&mut rng)];
-    let length = 8 + rng.below(STEPS_MAX - 8);
-    while let Some(step) = steps.last() {
-        if let Err(why) = guarded(&mut world, step) {
+    let mut steps = Vec::new();
+    let mut coming = VecDeque::from(profile.first_steps(&mut rng));
+    let length = coming.len() as u64 + 8 + rng.below(STEPS_MAX - 8);
+    while (steps.len() as u64) < length {
+        let step = coming.pop_front().unwrap_or_else(|| profile.step(&mut rng, &world.shard));
+        steps.push(step);
+        if let Err(why) = steps.last().map_or(Ok(()), |step| guarded(&mut world, step)) {
             return Err(Failure { seed, why, steps });
         }
-        if steps.len() as u64 >= length {
-            break;
-        }
-        steps.push(profile.step(&mut rng, &world.shard));
     }
-    Ok(())
+    Ok(world.coverage)
 }
 
 fn report(failure: &Failure) -> String {
@@ -105,24 +107,34 @@ fn machine_and_naive_model_agree_on_random_histories() {
     let first = env_number("PHALANX_MODEL_SEED", 1);
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get() as u64);
     let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
-    let work = || {
+    let work = || -> Result<Coverage, Failure> {
+        let mut coverage = Coverage::default();
         while !failed.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + count {
                 break;
             }
-            if let Err(failure) = history(seed) {
-                failed.store(true, Ordering::Relaxed);
-                return Some(failure);
-            }
+            let met = history(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            coverage.add(&met);
         }
-        None
+        Ok(coverage)
     };
-    let failures: Vec<Failure> = std::thread::scope(|scope| {
+    let results: Vec<Result<Coverage, Failure>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().filter_map(|worker| worker.join().expect("panics are caught inside")).collect()
+        workers.into_iter().map(|worker| worker.join().expect("panics are caught inside")).collect()
     });
+    let mut coverage = Coverage::default();
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(met) => coverage.add(&met),
+            Err(failure) => failures.push(failure),
+        }
+    }
     if let Some(failure) = failures.iter().min_by_key(|failure| failure.seed) {
         panic!("{}", report(failure));
+    }
+    if count >= coverage::HISTORIES_MIN {
+        assert!(coverage.missing().is_empty(), "no history met: {:?}", coverage.missing());
     }
 }

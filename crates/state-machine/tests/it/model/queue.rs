@@ -184,6 +184,10 @@ impl Queue {
         self.messages.iter().map(|message| message.payload.len() as u64).sum()
     }
 
+    pub fn leased_count(&self) -> u64 {
+        self.messages.iter().filter(|message| message.lease().is_some()).count() as u64
+    }
+
     /// Whether two messages must be handed out in order.
     pub fn same_lane(&self, a: &Message, b: &Message) -> bool {
         a.sequence == b.sequence || self.settings.strict || (!a.group.is_empty() && a.group == b.group)
@@ -202,6 +206,9 @@ impl Queue {
     pub fn offer(&self, message: &Message) -> Option<Option<Id128>> {
         if message.place != Place::Ready {
             return None;
+        }
+        if !self.settings.strict && message.group.is_empty() {
+            return Some(None); // a group of its own
         }
         let mut holder = None;
         for other in self.before(message) {

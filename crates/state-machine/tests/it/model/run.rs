@@ -6,6 +6,7 @@ use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::{Machine, MachineKind};
 use phalanx_state_machine::reply::{Applied, Delivery, Effect, Payload, Rejection, Reply};
 
+use super::coverage::Coverage;
 use super::queue::{Check, ensure};
 use super::shard::Shard;
 use crate::support::{Rows, entry};
@@ -40,8 +41,15 @@ pub struct Step {
     pub spill: Option<(u64, u64)>,
 }
 
+impl Step {
+    pub fn of(advance_ms: u64, commands: Vec<CommandKind>) -> Self {
+        Self { advance_ms, commands, check_digest: None, checkpoint: Checkpoint::None, spill: None }
+    }
+}
+
 pub struct World {
     pub shard: Shard,
+    pub coverage: Coverage,
     main: Machine,
     main_rows: Rows,
     stored: Machine,
@@ -54,6 +62,7 @@ impl World {
     pub fn new() -> Self {
         Self {
             shard: Shard::default(),
+            coverage: Coverage::default(),
             main: Machine::new(KIND),
             main_rows: Rows::default(),
             stored: Machine::new(KIND),
@@ -74,8 +83,10 @@ impl World {
             let index = self.main.applied_index();
             commands.push(CommandKind::CheckDigest(CheckDigest { index, digest }));
         }
+        let before = self.chunks();
         let mut main = self.main.apply(entry(self.index, self.now_ms, commands.clone()));
         let mut stored = self.stored.apply(entry(self.index, self.now_ms, commands));
+        self.coverage.entry(&main);
         if let Some(right) = check_digest {
             let (main, stored) = (main.replies.pop(), stored.replies.pop());
             ensure!(main == Some(Reply::Digest { agrees: right }), "the digest was judged {main:?}");
@@ -91,6 +102,13 @@ impl World {
         ensure!(main.replies == stored.replies, "replies {:?}, stored {:?}", main.replies, stored.replies);
         ensure!(main.effects == stored.effects, "effects {:?}, stored {:?}", main.effects, stored.effects);
         self.shard.compare(&self.main)?;
+        let after = self.chunks();
+        if after.0 > before.0 {
+            self.coverage.met("chunk of sequences crossed");
+        }
+        if after.1 > before.1 {
+            self.coverage.met("chunk of tokens crossed");
+        }
         invariants::check(&self.main).map_err(|why| format!("invariant: {why}"))?;
         self.same_digest("after the entry")?;
         if matches!(step.checkpoint, Checkpoint::None) && step.spill.is_none() {
@@ -106,6 +124,15 @@ impl World {
         Ok(())
     }
 
+    /// How often sequences and tokens have crossed a border of 64, at which the machine keeps them in separate chunks.
+    fn chunks(&self) -> (u64, u64) {
+        let queues = || self.shard.queues.values();
+        (
+            queues().map(|queue| queue.next_sequence / 64).sum(),
+            queues().map(|queue| queue.next_token / 64).sum(),
+        )
+    }
+
     fn checkpoint(&mut self, step: &Step) -> Check {
         match step.checkpoint {
             Checkpoint::None => {}
@@ -114,6 +141,8 @@ impl World {
             Checkpoint::Reload { sweep } => {
                 self.rows.checkpoint(&mut self.stored, sweep);
                 self.stored = self.rows.load(KIND).map_err(|why| format!("{why}"))?;
+                let leased = self.shard.queues.values().any(|queue| queue.leased_count() > 0);
+                self.coverage.met(if leased { "loaded with leases" } else { "loaded" });
             }
         }
         if let Some((uid, through)) = step.spill {
@@ -135,7 +164,7 @@ impl World {
     }
 
     /// Replaces spilled payloads by what the checkpoint's pages hold.
-    fn read_back(&self, kinds: &[CommandKind], main: &mut Applied, stored: &mut Applied) -> Check {
+    fn read_back(&mut self, kinds: &[CommandKind], main: &mut Applied, stored: &mut Applied) -> Check {
         let pairs = deliveries(kinds, main).into_iter().zip(deliveries(kinds, stored));
         for ((_, main), (uid, stored)) in pairs {
             let Payload::Spilled(bytes) = stored.payload else { continue };
@@ -149,6 +178,7 @@ impl World {
             let payload = payload.ok_or_else(|| format!("the page does not hold {stored:?}"))?;
             ensure!(payload.len() == bytes as usize, "{} bytes in the page of {stored:?}", payload.len());
             stored.payload = Payload::Resident(payload);
+            self.coverage.met("read back");
         }
         Ok(())
     }

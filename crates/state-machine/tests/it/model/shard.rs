@@ -176,7 +176,7 @@ fn may_receive(queue: &Queue) -> bool {
 }
 
 fn same_info(queue: &Queue, info: QueueInfo) -> Check {
-    let leased = queue.messages.iter().filter(|message| message.lease().is_some()).count() as u64;
+    let leased = queue.leased_count();
     let delayed =
         |message: &&super::queue::Message| matches!(message.place, super::queue::Place::Delayed { .. });
     let mut groups: Vec<_> =
