@@ -82,6 +82,6 @@ impl EffectSink for Sink {
         let due = machine.next_due_ms();
         track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
         track.applied.send_replace(machine.applied_index());
-        self.dispatcher.applied(group, machine, effects);
+        self.dispatcher.applied(group, effects);
     }
 }

@@ -61,6 +61,7 @@ struct Session {
     producer: Id128,
     stop: CancellationToken,
     leadership: watch::Receiver<Leadership>,
+    term: u64,
     /// Numbers of the batches.
     pipeline: Pipeline<u64>,
     confirmed: Vec<v1::Confirmation>,
@@ -75,12 +76,14 @@ struct Session {
 impl Session {
     fn new(local: Local, producer: Id128, stop: CancellationToken) -> Self {
         let leadership = local.shard.group.leadership();
+        let term = leadership.borrow().term;
         let pipeline = Pipeline::new(local.shard.batcher.clone());
         Self {
             local,
             producer,
             stop,
             leadership,
+            term,
             pipeline,
             confirmed: Vec::new(),
             input_over: false,
@@ -131,9 +134,11 @@ impl Session {
             frame = inbound.message(), if reads => match frame {
                 Ok(Some(frame)) => self.take(frame),
                 Ok(None) => self.input_over = true,
-                Err(_) => return false,
+                // A frame that cannot be taken, such as one over the limit: the producer must learn why. If it is gone
+                // instead, the channel says so.
+                Err(error) => self.refuse(0, error),
             },
-            () = lost(&mut self.leadership), if !self.input_over => {
+            () = term_over(&mut self.leadership, self.term), if !self.input_over => {
                 // What is on its way is answered still; then the producer goes to the new leader.
                 self.refuse(0, self.not_leader());
             }
@@ -210,10 +215,10 @@ impl Session {
     }
 }
 
-/// Resolves when this node leads no more.
-async fn lost(leadership: &mut watch::Receiver<Leadership>) {
+/// Resolves when another term than `term` has begun. A leader that has lost its quorum for a moment keeps its streams.
+async fn term_over(leadership: &mut watch::Receiver<Leadership>, term: u64) {
     // An error means that the group has stopped, which is no other answer.
-    let _ = leadership.wait_for(|now| !now.is_leader).await;
+    let _ = leadership.wait_for(|now| now.term > term).await;
 }
 
 /// Whether the machine counts the refused batch as sent, for the numbering.

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use phalanx_state_machine::ids::{GroupId, Id128, QueueUid};
-use phalanx_state_machine::machine::Machine;
 use phalanx_state_machine::reply::Effect;
 
 use stream::Slot;
@@ -146,13 +145,7 @@ impl Dispatcher {
     }
 
     /// Takes the effects of one entry. Never waits.
-    pub fn applied(&self, group: GroupId, machine: &Machine, effects: Vec<Effect>) {
-        let _ = machine;
-        self.dispatch(group, effects);
-    }
-
-    /// See [`Dispatcher::applied`].
-    pub fn dispatch(&self, group: GroupId, effects: Vec<Effect>) {
+    pub fn applied(&self, group: GroupId, effects: Vec<Effect>) {
         if effects.is_empty() {
             return;
         }

@@ -51,7 +51,7 @@ fn detached(consumer: Id128, incarnation: u64) -> Effect {
 }
 
 fn ready(dispatcher: &Dispatcher) {
-    dispatcher.dispatch(GROUP, vec![Effect::Ready { uid: QUEUE }]);
+    dispatcher.applied(GROUP, vec![Effect::Ready { uid: QUEUE }]);
 }
 
 /// What waits for a stream: delivered tokens, and ended ones as negative numbers; then why it is over, if it is.
@@ -77,8 +77,8 @@ fn stream_gets_its_events_in_the_order_of_the_effects() {
     let mut ann = stream(&dispatcher, ANN, 1, 8);
     let mut bob = stream(&dispatcher, BOB, 1, 8);
     dispatcher
-        .dispatch(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2), deliver(ANN, 1, 3), ended(ANN, 1)]);
-    dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 4), deliver(ANN, 2, 5)]);
+        .applied(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2), deliver(ANN, 1, 3), ended(ANN, 1)]);
+    dispatcher.applied(GROUP, vec![deliver(ANN, 1, 4), deliver(ANN, 2, 5)]);
     assert_eq!(taken(&mut ann), (vec![1, 3, -1, 4], None), "5 is for another incarnation");
     assert_eq!(taken(&mut bob), (vec![2], None));
 }
@@ -89,7 +89,7 @@ fn stream_without_room_ends_and_the_others_go_on() {
     let mut slow = stream(&dispatcher, ANN, 1, 1);
     let mut quick = stream(&dispatcher, BOB, 1, 1);
     for token in 1..=1000 {
-        dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, token), deliver(BOB, 1, token)]);
+        dispatcher.applied(GROUP, vec![deliver(ANN, 1, token), deliver(BOB, 1, token)]);
         assert_eq!(taken(&mut quick), (vec![token as i64], None));
     }
     let (tokens, end) = taken(&mut slow);
@@ -104,12 +104,12 @@ fn stream_has_room_for_its_whole_window_twice() {
     let dispatcher = leading();
     let mut ann = stream(&dispatcher, ANN, 1, 10);
     let window = |first: u64| (first..first + 10).map(|token| deliver(ANN, 1, token)).collect::<Vec<_>>();
-    dispatcher.dispatch(GROUP, window(1));
-    dispatcher.dispatch(GROUP, (1..11).map(|token| ended(ANN, token)).collect());
-    dispatcher.dispatch(GROUP, window(11));
+    dispatcher.applied(GROUP, window(1));
+    dispatcher.applied(GROUP, (1..11).map(|token| ended(ANN, token)).collect());
+    dispatcher.applied(GROUP, window(11));
     assert_eq!(taken(&mut ann).1, None);
     ann.set_window(65_536);
-    dispatcher.dispatch(GROUP, (21..65_557).map(|token| deliver(ANN, 1, token)).collect());
+    dispatcher.applied(GROUP, (21..65_557).map(|token| deliver(ANN, 1, token)).collect());
     let (tokens, end) = taken(&mut ann);
     assert_eq!((tokens.len(), end), (65_536, None), "a larger window has room too");
 }
@@ -119,10 +119,10 @@ fn detached_stream_ends_and_says_whether_another_took_its_place() {
     let dispatcher = leading();
     let mut old = stream(&dispatcher, ANN, 1, 8);
     let mut new = stream(&dispatcher, ANN, 2, 8);
-    dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 1), detached(ANN, 1), deliver(ANN, 2, 2), ended(ANN, 1)]);
+    dispatcher.applied(GROUP, vec![deliver(ANN, 1, 1), detached(ANN, 1), deliver(ANN, 2, 2), ended(ANN, 1)]);
     assert_eq!(taken(&mut old), (vec![1], Some(StreamEnd::Replaced)));
     assert_eq!(taken(&mut new), (vec![2, -1], None));
-    dispatcher.dispatch(GROUP, vec![detached(ANN, 2), deliver(ANN, 2, 3)]);
+    dispatcher.applied(GROUP, vec![detached(ANN, 2), deliver(ANN, 2, 3)]);
     assert_eq!(taken(&mut new), (vec![], Some(StreamEnd::Detached)));
 }
 
@@ -134,7 +134,7 @@ fn same_attach_again_takes_the_place_of_the_first() {
     assert_eq!(first.end_reason(), Some(StreamEnd::Replaced));
     assert_eq!(taken(&mut first).1, Some(StreamEnd::Replaced));
     drop(first);
-    dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 1)]);
+    dispatcher.applied(GROUP, vec![deliver(ANN, 1, 1)]);
     assert_eq!(taken(&mut again), (vec![1], None));
 }
 
@@ -143,7 +143,7 @@ async fn everything_ends_with_the_queue_or_with_the_leadership() {
     let dispatcher = leading();
     let ann = stream(&dispatcher, ANN, 1, 8);
     let mut wait = waiter(&dispatcher);
-    dispatcher.dispatch(GROUP, vec![Effect::QueueGone { uid: QUEUE }]);
+    dispatcher.applied(GROUP, vec![Effect::QueueGone { uid: QUEUE }]);
     assert_eq!(ann.ended().await, StreamEnd::QueueGone);
     assert_eq!(wait.ready().await, Wake::Over);
 
@@ -162,7 +162,7 @@ fn dropped_stream_gets_nothing_and_holds_nothing_up() {
     let dispatcher = leading();
     drop(stream(&dispatcher, ANN, 1, 1));
     let mut bob = stream(&dispatcher, BOB, 1, 8);
-    dispatcher.dispatch(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2)]);
+    dispatcher.applied(GROUP, vec![deliver(ANN, 1, 1), deliver(BOB, 1, 2)]);
     assert_eq!(taken(&mut bob), (vec![2], None));
 }
 

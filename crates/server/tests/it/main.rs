@@ -8,6 +8,7 @@ mod configuration;
 mod dispatch;
 mod errors;
 mod messages;
+mod overload;
 mod queues;
 mod streams;
 mod support;
