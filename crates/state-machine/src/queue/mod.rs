@@ -50,6 +50,9 @@ mod checkpoint;
 mod info;
 mod load;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use load::QueueLoader;
 pub(crate) use purge::Trash;
 

@@ -1,0 +1,11 @@
+//! Promises of a queue, one scenario each.
+
+mod scenario;
+
+mod checkpoint;
+mod consumers;
+mod groups;
+mod leases;
+mod limits;
+mod sending;
+mod settling;
