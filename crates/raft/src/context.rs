@@ -115,6 +115,8 @@ pub struct RaftOptions {
     pub proposals_max: usize,
     /// Bytes of those proposals.
     pub proposal_bytes_max: usize,
+    /// A proposal without an answer is given up as unknown after this time: an isolated leader would keep it for ever.
+    pub proposal_timeout: Duration,
     /// A checkpoint is cut after this time if anything changed.
     pub checkpoint_interval: Duration,
     /// A checkpoint is cut at this many changed rows.
@@ -144,6 +146,7 @@ impl Default for RaftOptions {
             append_bytes_max: 4 * 1024 * 1024,
             proposals_max: 64,
             proposal_bytes_max: 32 * 1024 * 1024,
+            proposal_timeout: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_rows: 10_000,
             checkpoint_bytes: 8 * 1024 * 1024,

@@ -209,7 +209,7 @@ impl Group {
         }
         let result = async move { result.await.ok() };
         let node_of = |forward: &ForwardToLeader<Types>| forward.leader_node.as_ref().map(|peer| peer.node);
-        Ok(ProposalHandle::new(group, permit, result, node_of))
+        Ok(ProposalHandle::new(group, permit, self.options.proposal_timeout, result, node_of))
     }
 
     /// Returns once the machine here has applied everything that was acknowledged before this call. Confirms with a quorum that this

@@ -21,6 +21,8 @@ mod members;
 mod proposal;
 mod recover;
 mod snapshot;
+#[cfg(test)]
+mod suite;
 mod transport;
 mod types;
 

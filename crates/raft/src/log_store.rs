@@ -76,7 +76,13 @@ impl LogStore {
         let state = self.wal.state(self.group);
         let first = state.purged.map_or(0, |(_, index)| index + 1);
         let after_last = state.last.map_or(0, |(_, index)| index + 1);
-        (start.max(first), end.min(after_last))
+        let (start, end) = (start.max(first), end.min(after_last));
+        // A log that was never purged begins where its first entry was put, which need not be 0.
+        let begins = |index: &u64| self.wal.term_of(self.group, *index).is_some();
+        if state.purged.is_some() || start >= end || begins(&start) {
+            return (start, end);
+        }
+        ((start..end).find(begins).unwrap_or(end), end)
     }
 
     /// Entries of `range`, all of them unless `bytes_max` cuts it short.

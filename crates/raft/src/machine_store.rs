@@ -5,6 +5,7 @@
 //! Invariant: machine, log id and membership change together, under one lock.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -178,7 +179,13 @@ impl RaftSnapshotBuilder<Types> for MachineStore {
         if !self.inner.announced.swap(false, Ordering::AcqRel) {
             self.cut_checkpoint(false).await.map_err(io::Error::other)?;
         }
-        self.current()?.ok_or_else(|| io::Error::other("nothing was applied yet"))
+        if let Some(snapshot) = self.current()? {
+            return Ok(snapshot);
+        }
+        // Of nothing: openraft asks for it at the start of a replica that has applied nothing but whose log was purged, which
+        // opening a replica refuses before it comes to this.
+        let source = Source::Own(Arc::clone(&self.inner.checkpoint));
+        Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotHandle { source } })
     }
 }
 
@@ -195,7 +202,9 @@ impl RaftStateMachine<Types> for MachineStore {
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let replies = self.apply_one(entry)?;
+            // A panic would end openraft's worker and leave the group hanging; an error stops the process, which says so.
+            let applied = catch_unwind(AssertUnwindSafe(|| self.apply_one(entry)));
+            let replies = applied.unwrap_or_else(|_| Err(io::Error::other("the machine panicked")))?;
             if let Some(responder) = responder {
                 responder.send(replies);
             }

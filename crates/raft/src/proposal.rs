@@ -19,8 +19,6 @@ use crate::types::Types;
 
 /// Advice to callers that were refused for too much in flight.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(20);
-/// A proposal is given up as unknown after this time. An isolated leader would keep it for ever.
-pub(crate) const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// One unit of the byte budget.
 const BUDGET_UNIT: usize = 1024;
 
@@ -67,11 +65,12 @@ impl ProposalHandle {
     pub(crate) fn new(
         group: GroupId,
         permit: Permit,
+        limit: Duration,
         result: impl Future<Output = Option<ClientWriteResult<Types>>> + Send + 'static,
         node_of: impl Fn(&ForwardToLeader<Types>) -> Option<u64> + Send + 'static,
     ) -> Self {
         let outcome = async move {
-            let result = tokio::time::timeout(PROPOSAL_TIMEOUT, result).await;
+            let result = tokio::time::timeout(limit, result).await;
             drop(permit);
             match result {
                 Ok(Some(Ok(written))) => Ok(written.data.0),

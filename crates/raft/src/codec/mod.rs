@@ -5,6 +5,8 @@
 //! Invariant: a body is the same bytes in the log, on the wire and in memory; none is copied on the way.
 
 mod body;
+#[cfg(test)]
+mod golden;
 mod membership;
 mod vote;
 

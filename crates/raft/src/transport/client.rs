@@ -142,10 +142,15 @@ impl Client {
         }
     }
 
-    async fn open_stream<S>(&self, input: S) -> Result<AppendAnswers<'static>, RpcError>
+    async fn open_stream<S>(&self, mut input: S) -> Result<AppendAnswers<'static>, RpcError>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
+        // openraft waits out its back-off when it is asked for a request: connecting before that would try a dead peer in a hot loop.
+        let Some(first) = input.next().await else {
+            return Ok(Box::pin(futures::stream::empty()));
+        };
+        let input = futures::stream::iter([first]).chain(input);
         let unanswered = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&unanswered);
         let hello = v1::AppendRequest { peer: Some(self.route.encode()), append: None };

@@ -1,0 +1,87 @@
+//! A replica that is too far behind gets a checkpoint.
+
+use phalanx_raft::RaftOptions;
+
+use crate::cluster::{Cluster, eventually, quiet};
+
+fn purging() -> RaftOptions {
+    RaftOptions { log_keep_entries: 0, snapshot_chunk_bytes: 256, ..quiet() }
+}
+
+/// Writes and cuts checkpoints until the leader's log no longer holds what the follower lacks.
+fn leave_behind(cluster: &Cluster, follower: u64, last_seen: u64) {
+    eventually("the log is purged", || {
+        cluster.send(1, 20, &[b'x'; 300]);
+        for id in cluster.others(follower) {
+            cluster.checkpoint(id, 1);
+        }
+        let purged = cluster.others(follower).into_iter().map(|id| cluster.status(id, 1).purged).min();
+        (purged > Some(last_seen)).then_some(())
+    });
+}
+
+#[test]
+fn a_follower_behind_the_purged_log_catches_up_by_a_snapshot() {
+    let mut cluster = Cluster::start(1, purging());
+    cluster.send(1, 20, b"before");
+    cluster.agree(1);
+    let leader = cluster.leader(1);
+    let follower = cluster.others(leader)[0];
+    let last_seen = cluster.status(follower, 1).last_index;
+    cluster.kill(follower);
+    leave_behind(&cluster, follower, last_seen);
+    cluster.boot(follower);
+    cluster.send(1, 5, b"after");
+    cluster.agree(1);
+    let status = cluster.status(follower, 1);
+    assert!(status.checkpoint > last_seen, "it came by a snapshot: {status:?}");
+    // What it got is durable: it comes back with it.
+    let digest = status.digest;
+    cluster.kill(follower);
+    cluster.boot(follower);
+    assert_eq!(cluster.agree(1).digest, digest);
+    cluster.no_fatal();
+}
+
+#[test]
+fn sends_go_on_while_a_snapshot_is_read() {
+    let mut cluster = Cluster::start(1, purging());
+    cluster.agree(1);
+    let leader = cluster.leader(1);
+    let follower = cluster.others(leader)[0];
+    let last_seen = cluster.status(follower, 1).last_index;
+    cluster.kill(follower);
+    leave_behind(&cluster, follower, last_seen);
+    cluster.boot(follower);
+    // Checkpoints and sends meanwhile: the snapshot is of one moment, the log gives the rest.
+    for _ in 0..10 {
+        cluster.send(1, 10, b"meanwhile");
+        cluster.checkpoint(cluster.leader(1), 1);
+    }
+    cluster.agree(1);
+    cluster.no_fatal();
+}
+
+#[test]
+fn a_replica_restarts_from_its_checkpoint_and_a_purged_log() {
+    let mut cluster = Cluster::start(1, purging());
+    for _ in 0..4 {
+        cluster.send(1, 20, b"message");
+        for id in 1..=3 {
+            cluster.checkpoint(id, 1);
+        }
+    }
+    cluster.send(1, 7, b"behind the checkpoint");
+    let before = cluster.agree(1);
+    eventually("the logs are purged", || (1..=3).all(|id| cluster.status(id, 1).purged > 0).then_some(()));
+    for id in 1..=3 {
+        cluster.kill(id);
+    }
+    for id in 1..=3 {
+        cluster.boot(id);
+    }
+    let after = cluster.agree(1);
+    assert_eq!(after.digest, before.digest);
+    assert!(after.purged > 0);
+    cluster.no_fatal();
+}
