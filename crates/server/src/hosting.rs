@@ -20,6 +20,8 @@ use crate::sink::Sink;
 
 /// Pause before a replica that did not open, or a group that could not be founded, is tried again.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
+/// How much longer each further replica waits before it founds a new group itself.
+const FOUND_STAGGER: Duration = Duration::from_secs(1);
 /// How often it is looked at whether replicas have caught up.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -115,9 +117,12 @@ impl Hosting {
                 Err(error) => return Err(error.into()),
             }
         };
-        let first = hosted.planned.replicas.first().map(|row| row.0);
-        if !self.desk.started() && first == Some(opened.replica()) {
-            tokio::spawn(found(Arc::clone(&opened), members, self.stop.clone()));
+        if !self.desk.started() && self.desk.seat(group).is_none() {
+            let place = hosted.planned.replicas.iter().position(|row| row.0 == opened.replica());
+            let wait = FOUND_STAGGER * place.unwrap_or_default() as u32;
+            let found = found(Arc::clone(&opened), Arc::clone(&self.wal), members, wait);
+            let stop = self.stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(found).await });
         }
         if let Some(seat) = self.desk.seat(group).filter(|seat| !seat.taken) {
             tokio::spawn(reseat::take_seat(
@@ -168,6 +173,13 @@ impl Hosting {
         Arc::new(Shard { group, clock, batcher, due, applied })
     }
 
+    /// Waits until [`Hosting::note_started`] is done.
+    pub async fn has_started(&self) {
+        while !self.desk.started() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Waits until every hosted group has a log, and notes that: from then on a missing log is a loss.
     ///
     /// # Errors
@@ -186,15 +198,16 @@ impl Hosting {
     }
 }
 
-/// Gives a new group its members. Repeating it, or finding it done, is fine.
-async fn found(group: Arc<Group>, members: BTreeMap<ReplicaId, PeerNode>, stop: CancellationToken) {
-    let work = async {
-        while let Err(error) = group.initialize(members.clone()).await {
+/// Gives a new group its members, unless another replica did while this one waited its turn: the first replica founds at once, so that leaders
+/// are spread; the others only if it is slow or gone. All give the same members, so that repeating it is fine.
+async fn found(group: Arc<Group>, wal: Arc<Wal>, members: BTreeMap<ReplicaId, PeerNode>, wait: Duration) {
+    tokio::time::sleep(wait).await;
+    while wal.state(group.id()).last.is_none() {
+        if let Err(error) = group.initialize(members.clone()).await {
             tracing::warn!(group_id = group.id(), %error, "a new group was not founded yet");
-            tokio::time::sleep(OPEN_RETRY).await;
         }
-    };
-    stop.run_until_cancelled(work).await;
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Waits until the replica has applied what was committed when the node started.

@@ -33,8 +33,8 @@ pub async fn drive(shard: Arc<Shard>, dispatcher: Arc<Dispatcher>, stop: Cancell
         let changed = if now.is_leader && now.term == opened {
             stop.run_until_cancelled(give_away(&shard)).await
         } else if now.is_leader {
-            opened = now.term;
-            stop.run_until_cancelled(lead(&shard, &dispatcher, &now, &mut leadership)).await
+            let led = lead(&shard, &dispatcher, &now, &mut leadership, &mut opened);
+            stop.run_until_cancelled(led).await
         } else {
             stop.run_until_cancelled(async { leadership.changed().await.is_ok() }).await
         };
@@ -51,6 +51,7 @@ async fn lead(
     dispatcher: &Dispatcher,
     now: &Leadership,
     leadership: &mut watch::Receiver<Leadership>,
+    opened: &mut u64,
 ) -> bool {
     shard.clock.begin_term();
     dispatcher.lead(shard.id(), now.term);
@@ -60,6 +61,7 @@ async fn lead(
         return end == TermEnd::Changed;
     }
     tracing::info!(group_id = shard.id(), term = now.term, "leads");
+    *opened = now.term;
     shard.batcher.open(now.term);
     let alive = tokio::select! {
         alive = term_over(now, leadership) => alive,

@@ -370,6 +370,7 @@ impl Base {
             for (shard, committed_at_start) in past {
                 hosting::caught_up(&shard, committed_at_start).await;
             }
+            hosting.has_started().await;
             let known = state.catalog().until(|machine| machine.catalog_state()?.cluster());
             if known.await.is_some() {
                 health.set_ready(true);

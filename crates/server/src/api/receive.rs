@@ -113,9 +113,7 @@ async fn serve(state: &NodeState, local: Local, ask: Ask) -> Result<v1::ReceiveR
         let deliveries = propose(&local, &ask).await?;
         if !deliveries.is_empty() {
             drop(waiter); // the next one looks for what is left, while this one reads bodies
-            let clock = &local.shard.clock;
-            let deliveries =
-                deliveries_out(&local.shard.group, local.uid, deliveries, || clock.now_ms()).await?;
+            let deliveries = deliveries_out(&local, deliveries).await?;
             return Ok(v1::ReceiveResponse { deliveries });
         }
         let Some(waiter) = &mut waiter else { return Ok(v1::ReceiveResponse::default()) };

@@ -20,6 +20,7 @@ use phalanx_storage::checkpoint::{Engine, MemoryEngine};
 use phalanx_storage::disk::RealDisk;
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use tracing_subscriber::EnvFilter;
 
 /// Longest wait for something that must happen; a test that needs it has failed, whatever the machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -69,6 +70,11 @@ pub struct TestCluster {
 impl TestCluster {
     /// Configured, not started; nodes are numbered from 1.
     pub fn new(nodes: u64) -> Self {
+        // `RUST_LOG=phalanx_server=debug` shows what the nodes say; a second test finds the subscriber set.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let dir = tempfile::tempdir().unwrap();
         let listen = Arc::new(Reserved::default());
         let peers: Vec<PeerConfig> = (1..=nodes)

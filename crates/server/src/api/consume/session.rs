@@ -405,7 +405,6 @@ async fn ready_run(local: &Local, events: Vec<StreamEvent>) -> Result<Ready, Sta
             StreamEvent::Ended { token, reason } => ended.push((token, reason)),
         }
     }
-    let clock = &local.shard.clock;
-    let deliveries = deliveries_out(&local.shard.group, local.uid, deliveries, || clock.now_ms()).await?;
+    let deliveries = deliveries_out(local, deliveries).await?;
     Ok(Ready { deliveries, ended })
 }

@@ -2,12 +2,15 @@
 //!
 //! A payload is an encoded `phalanx.v1.Message`, as the sender gave it. The messages of a batch are encoded into one allocation.
 
+use std::future::{Future, ready};
+
 use bytes::{Bytes, BytesMut};
+use futures::future::Either;
 use futures::stream::{self, StreamExt as _};
 use phalanx_proto::v1;
 use phalanx_raft::{Group, PayloadError};
 use phalanx_state_machine::command::NewMessage;
-use phalanx_state_machine::ids::{Id128, QueueUid, TimestampMs};
+use phalanx_state_machine::ids::{Id128, QueueUid, Sequence, TimestampMs};
 use phalanx_state_machine::reply::{Delivery, Payload};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +20,7 @@ use super::limits::{
     ATTRIBUTE_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPLICATION_ID_BYTES_MAX, GROUP_BYTES_MAX,
     HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, READ_BACK_PARALLEL,
 };
+use crate::router::Local;
 use crate::status;
 
 /// Checks a batch against everything that is known without its queue.
@@ -107,17 +111,30 @@ fn dedup_hash(id: &str) -> Option<Id128> {
 ///
 /// # Errors
 /// `UNAVAILABLE` when the checkpoint could not be read: the leases stand, the client asks again.
-pub async fn deliveries_out(
-    group: &Group,
-    uid: QueueUid,
+pub async fn deliveries_out(local: &Local, deliveries: Vec<Delivery>) -> Result<Vec<v1::Delivery>, Status> {
+    let shard = &local.shard;
+    read_all(deliveries, |sequence| read_back(&shard.group, local.uid, sequence), || shard.clock.now_ms())
+        .await
+}
+
+async fn read_all<F>(
     deliveries: Vec<Delivery>,
+    read_back: impl Fn(Sequence) -> F,
     now_ms: impl Fn() -> TimestampMs,
-) -> Result<Vec<v1::Delivery>, Status> {
+) -> Result<Vec<v1::Delivery>, Status>
+where
+    F: Future<Output = Result<Option<Bytes>, Status>>,
+{
     let mut out = Vec::with_capacity(deliveries.len());
-    let mut read = stream::iter(deliveries)
-        .map(|delivery| async move { (payload(group, uid, &delivery).await, delivery) })
-        .buffered(READ_BACK_PARALLEL);
-    while let Some((payload, delivery)) = read.next().await {
+    let reads = deliveries.into_iter().map(|delivery| {
+        let read = match &delivery.payload {
+            Payload::Resident(bytes) => Either::Left(ready(Ok(Some(bytes.clone())))),
+            Payload::Spilled(_) => Either::Right(read_back(delivery.sequence)),
+        };
+        async move { (read.await, delivery) }
+    });
+    let mut reads = std::pin::pin!(stream::iter(reads).buffered(READ_BACK_PARALLEL));
+    while let Some((payload, delivery)) = reads.next().await {
         if let Some(payload) = payload? {
             out.push(delivery_out(delivery, payload, now_ms())?);
         }
@@ -125,17 +142,14 @@ pub async fn deliveries_out(
     Ok(out)
 }
 
-async fn payload(group: &Group, uid: QueueUid, delivery: &Delivery) -> Result<Option<Bytes>, Status> {
-    match &delivery.payload {
-        Payload::Resident(bytes) => Ok(Some(bytes.clone())),
-        Payload::Spilled(_) => match group.payload(uid, delivery.sequence).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(PayloadError::Gone { .. }) => Ok(None),
-            Err(error @ PayloadError::Storage { .. }) => {
-                tracing::error!(group_id = group.id(), uid, %error, "read-back failed");
-                Err(status::unavailable("a message's body could not be read back here"))
-            }
-        },
+async fn read_back(group: &Group, uid: QueueUid, sequence: Sequence) -> Result<Option<Bytes>, Status> {
+    match group.payload(uid, sequence).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(PayloadError::Gone { .. }) => Ok(None),
+        Err(error @ PayloadError::Storage { .. }) => {
+            tracing::error!(group_id = group.id(), uid, %error, "read-back failed");
+            Err(status::unavailable("a message's body could not be read back here"))
+        }
     }
 }
 
@@ -221,5 +235,44 @@ mod tests {
         let kept = new_messages(&[message.clone(), message.clone()], 4).unwrap();
         assert_eq!(kept[1].group, message.group);
         assert_eq!(v1::Message::decode(kept[1].payload.clone()).unwrap(), message);
+    }
+
+    fn delivery(sequence: Sequence, payload: Payload) -> Delivery {
+        Delivery {
+            token: sequence,
+            sequence,
+            attempt: 1,
+            deadline_ms: 100,
+            enqueued_ms: 0,
+            redelivery: None,
+            group: Bytes::new(),
+            payload,
+        }
+    }
+
+    #[tokio::test]
+    async fn spilled_bodies_are_read_back_in_order_and_gone_messages_left_out() {
+        let kept = |text: &str| {
+            let message = v1::Message { body: text.to_owned().into(), ..v1::Message::default() };
+            Bytes::from(message.encode_to_vec())
+        };
+        let deliveries = (1..=20).map(|sequence| match sequence % 3 {
+            0 => delivery(sequence, Payload::Resident(kept(&sequence.to_string()))),
+            _ => delivery(sequence, Payload::Spilled(1)),
+        });
+        let read_back = |sequence: Sequence| async move {
+            for _ in 0..20 - sequence {
+                tokio::task::yield_now().await; // the later ones are there first
+            }
+            Ok((sequence != 7).then(|| kept(&sequence.to_string())))
+        };
+        let out = read_all(deliveries.collect(), read_back, || 40).await.unwrap();
+        let bodies: Vec<_> = out.iter().map(|one| one.message.as_ref().unwrap().body.clone()).collect();
+        let expected: Vec<_> =
+            (1..=20).filter(|n| *n != 7).map(|n: u64| Bytes::from(n.to_string())).collect();
+        assert_eq!(bodies, expected);
+        assert!(out.iter().all(|one| one.lease_left_ms == 60));
+        let failing = |_| async { Err(status::unavailable("broken")) };
+        assert!(read_all(vec![delivery(1, Payload::Spilled(1))], failing, || 0).await.is_err());
     }
 }
