@@ -1,4 +1,5 @@
 //! The node, tested from outside: one binary, so that it is linked once.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod api_golden;
 mod authorization;

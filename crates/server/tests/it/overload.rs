@@ -74,6 +74,9 @@ impl Lone {
         for listen in [&mut config.client.listen, &mut config.peer.listen, &mut config.admin.listen] {
             *listen = "127.0.0.1:0".to_owned();
         }
+        // Nobody else needs to reach it; the tests ask it for the addresses that it has.
+        config.client.advertise = "127.0.0.1:9".to_owned();
+        config.peer.advertise = "127.0.0.1:9".to_owned();
         config.cluster.shards = 1;
         config.wal.segment_bytes = 4 * 1024 * 1024;
         config.wal.budget_bytes = 64 * 1024 * 1024;

@@ -197,7 +197,7 @@ mod tests {
         let half = v1::Message { body: vec![0; BATCH_BYTES_MAX / 2].into(), ..v1::Message::default() };
         assert!(check_messages(&[half.clone(), half]).is_err());
         let big = v1::Message { body: vec![0; BATCH_BYTES_MAX].into(), ..v1::Message::default() };
-        assert!(check_messages(&[big.clone()]).is_ok());
+        assert!(check_messages(std::slice::from_ref(&big)).is_ok());
         assert!(new_messages(&[big], 1024).is_err());
     }
 
