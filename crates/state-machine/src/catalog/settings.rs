@@ -52,7 +52,8 @@ mod tests {
             body_bytes_max: BODY_BYTES_MAX,
         };
         assert_eq!(check(&most), Ok(()));
-        let over: [(&str, fn(&mut QueueSettings)); 6] = [
+        type Change = fn(&mut QueueSettings);
+        let over: [(&str, Change); 6] = [
             ("lease_ms", |s| s.lease_ms += 1),
             ("length_max", |s| s.length_max += 1),
             ("bytes_max", |s| s.bytes_max += 1),

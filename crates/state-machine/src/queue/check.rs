@@ -84,11 +84,12 @@ impl Queue {
         by_group.remove(&NONE);
         for (index, count) in &by_group {
             let group = self.groups.slots.get(*index as usize).ok_or("a message of an unknown group")?;
-            ensure(group.messages == *count && self.groups.by_key.get(&group.key) == Some(index), || {
-                format!("group {index} is wrong")
-            })?;
+            ensure(
+                group.messages == *count && self.groups.find(&group.key, group.key_hash) == Some(*index),
+                || format!("group {index} is wrong"),
+            )?;
         }
-        ensure(by_group.len() == self.groups.by_key.len(), || "a group without messages".into())
+        ensure(by_group.len() as u64 == self.groups.count, || "a group without messages".into())
     }
 
     fn check_message(

@@ -18,7 +18,7 @@ impl Queue {
             delayed_count: self.delayed.len() as u64,
             leased_count: self.leases.len(),
             bytes: self.messages.bytes,
-            group_count: self.groups.by_key.len() as u64,
+            group_count: self.groups.count,
             oldest_enqueued_ms: self.messages.slots.first().map(|(_, slot)| slot.enqueued_ms),
             next_sequence: self.next_sequence,
             next_token: self.next_token,

@@ -25,6 +25,9 @@ use crate::rows::{
     Table, number_key,
 };
 
+/// Counters start low and count things that happened: one that is higher was not counted. So none ever overflows.
+const COUNTER_END: u64 = 1 << 60;
+
 /// A queue under way.
 pub(crate) struct QueueLoader {
     queue: Queue,
@@ -76,6 +79,20 @@ impl QueueLoader {
         let mut queue = Queue::new(&put);
         ensure(row.floor >= 1 && row.floor <= row.next_sequence, "floor of a queue is above its end")?;
         ensure(row.next_token >= 1 && row.next_consumer >= 1, "a queue row with a counter of zero")?;
+        let counters = [
+            row.next_sequence,
+            row.next_token,
+            row.next_consumer,
+            row.dedup_first,
+            row.sends_first,
+            row.receives_first,
+            row.sent_total,
+            row.acked_total,
+            row.rejected_total,
+            row.delivered_total,
+            row.redelivered_total,
+        ];
+        ensure(counters.iter().all(|counter| *counter < COUNTER_END), "a counter beyond all bounds")?;
         (queue.next_sequence, queue.next_token, queue.floor) = (row.next_sequence, row.next_token, row.floor);
         queue.consumers.next_number = row.next_consumer;
         queue.totals = super::Totals {
@@ -120,6 +137,7 @@ impl QueueLoader {
         let consumers = &mut self.queue.consumers;
         ensure(number >= 1 && number < consumers.next_number, "a consumer's number was never given")?;
         ensure(consumers.number_of(row.id).is_none(), "two consumers with one identity")?;
+        ensure(row.answers_first < COUNTER_END, "a counter beyond all bounds")?;
         ensure(row.last_token < self.queue.next_token, "a consumer had a token that was never given")?;
         let phase = match row.phase {
             1 => Phase::Attached,
@@ -295,7 +313,7 @@ impl QueueLoader {
         ensure(rest.is_empty(), "a key of the wrong length")?;
         ensure(row.first_result >= 1 && row.first_result <= row.last, "a producer without results")?;
         ensure(row.last - row.first_result < PRODUCER_RESULTS_MAX, "a producer with too many results")?;
-        ensure(row.last < u64::MAX - 1, "a producer at the end of its sequence")?;
+        ensure(row.last < COUNTER_END, "a counter beyond all bounds")?;
         let first_run = row.first_result / producers::RUN;
         let producer = Producer {
             active_ms: row.active_ms,

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
 use super::groups::Group;
 use super::messages::{PageMeta, Slot};
 use super::producers::Producer;
@@ -20,7 +18,7 @@ use crate::reply::{Effect, Reply, ReturnReason};
 #[derive(Debug, Default)]
 pub(crate) struct Trash {
     slots: SeqMap<Slot, PageMeta>,
-    keys: BTreeMap<Bytes, u32>,
+    hashes: BTreeMap<u64, u32>,
     groups: Vec<Group>,
     returned: BTreeSet<Sequence>,
     heads: BTreeSet<Sequence>,
@@ -39,7 +37,7 @@ impl Trash {
             left = self.slots.drop_first_chunk();
             self.groups.truncate(self.groups.len().saturating_sub(CHUNK as usize));
             for _ in 0..CHUNK {
-                left |= self.keys.pop_first().is_some()
+                left |= self.hashes.pop_first().is_some()
                     | self.returned.pop_first().is_some()
                     | self.heads.pop_first().is_some()
                     | self.delayed.pop_first().is_some()
@@ -98,7 +96,7 @@ impl Queue {
         self.dirty = true;
         Trash {
             slots: messages.slots,
-            keys: groups.by_key,
+            hashes: groups.by_hash,
             groups: groups.slots,
             returned: std::mem::take(&mut self.returned),
             heads: std::mem::take(&mut self.heads),
