@@ -111,7 +111,8 @@ fn bootstrap_applied_twice_does_nothing_and_another_cluster_is_refused() {
 
 #[test]
 fn a_plan_that_breaks_a_rule_is_refused_by_that_rule_and_leaves_nothing() {
-    let cases: [(&str, fn(&mut Bootstrap)); 9] = [
+    type Change = fn(&mut Bootstrap);
+    let cases: [(&str, Change); 9] = [
         ("id is zero", |plan| plan.cluster = Default::default()),
         ("numbers are 1 to", |plan| plan.nodes[0].node = 0),
         ("numbers are 1 to", |plan| plan.nodes[0].node = 65_536),

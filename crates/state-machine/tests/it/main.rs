@@ -5,6 +5,7 @@ mod bounded;
 mod catalog;
 mod garbage;
 mod golden;
+mod large;
 mod memory;
 mod model;
 mod rotten;

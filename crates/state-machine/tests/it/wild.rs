@@ -70,6 +70,16 @@ fn message(rng: &mut Rng) -> NewMessage {
     }
 }
 
+fn send(rng: &mut Rng) -> Send {
+    Send {
+        uid: uid(rng),
+        producer: rng.chance(50).then(|| who(rng)),
+        producer_sequence: number(rng),
+        request: rng.chance(30).then(|| who(rng)),
+        messages: (0..rng.below(5)).map(|_| message(rng)).collect(),
+    }
+}
+
 fn settle(rng: &mut Rng) -> Settle {
     let items = (0..rng.below(4))
         .map(|_| SettleItem {
@@ -112,13 +122,7 @@ pub fn command(rng: &mut Rng) -> CommandKind {
         }),
         3 => CommandKind::DropQueue(DropQueue { uid: uid(rng) }),
         4 => CommandKind::Purge(Purge { uid: uid(rng) }),
-        5 => CommandKind::Send(Send {
-            uid: uid(rng),
-            producer: rng.chance(50).then(|| who(rng)),
-            producer_sequence: number(rng),
-            request: rng.chance(30).then(|| who(rng)),
-            messages: (0..rng.below(5)).map(|_| message(rng)).collect(),
-        }),
+        5 => CommandKind::Send(send(rng)),
         6 => CommandKind::Receive(Receive {
             uid: uid(rng),
             consumer: who(rng),

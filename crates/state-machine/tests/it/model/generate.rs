@@ -224,7 +224,7 @@ fn prelude(rng: &mut Rng) -> Vec<Step> {
     let message = |number: u64| NewMessage {
         payload: Bytes::from(vec![number as u8]),
         group: Bytes::new(),
-        dedup: (number % 2 == 0).then(|| id(2_000 + number)),
+        dedup: number.is_multiple_of(2).then(|| id(2_000 + number)),
     };
     let mut commands: Vec<CommandKind> = Vec::new();
     for number in 0..count {

@@ -27,7 +27,7 @@ use run::{Step, World};
 use crate::support::{Rng, env_number};
 
 /// Entries of the longest history.
-const STEPS_MAX: u64 = 44;
+const STEPS_MAX: u64 = 38;
 
 /// A history that broke a promise.
 struct Failure {
