@@ -166,14 +166,16 @@ pub(crate) async fn send(
     let mut parts = Parts::new(rows);
     let (outgoing, requests) = mpsc::channel(1);
     let ballot = wire::encode_vote(&vote);
-    let mut hello = Some((route.encode(), ballot));
     let silent = |_| TransferError::Silent(part_timeout);
+    // The receiver answers the call once it has the first message, so that one goes ahead of it.
+    let header = parts.next().await.map_err(TransferError::Source)?;
+    let hello = v1::InstallSnapshotRequest { peer: Some(route.encode()), ballot: Some(ballot), part: header };
+    outgoing.try_send(hello).map_err(|_| TransferError::Ended)?;
     let call = bulk.install_snapshot(ReceiverStream::new(requests));
     let mut answers = tokio::time::timeout(part_timeout, call).await.map_err(silent)??.into_inner();
-    let mut ahead = 0;
+    let mut ahead = 1;
     while let Some(part) = parts.next().await.map_err(TransferError::Source)? {
-        let (peer, ballot) = hello.take().unzip();
-        let request = v1::InstallSnapshotRequest { peer, ballot, part: Some(part) };
+        let request = v1::InstallSnapshotRequest { peer: None, ballot: None, part: Some(part) };
         let sent = tokio::time::timeout(part_timeout, outgoing.send(request)).await.map_err(silent)?;
         if sent.is_err() {
             // The call ended: its status says why.

@@ -268,7 +268,10 @@ impl RaftNetworkV2<Types> for Client {
             sent = send => match sent {
                 Ok(answer) => Ok(SnapshotResponse::new(answer)),
                 // Never `StorageError`, which would end the leader's group: a stream that fails can be sent again.
-                Err(why) => Err(StreamingError::Unreachable(Unreachable::from_string(why))),
+                Err(why) => {
+                    tracing::warn!(group_id = self.route.group, to = self.route.to, %why, "a snapshot did not get across");
+                    Err(StreamingError::Unreachable(Unreachable::from_string(why)))
+                }
             },
         }
     }

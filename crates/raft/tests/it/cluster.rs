@@ -109,6 +109,9 @@ pub fn quiet() -> RaftOptions {
 impl Cluster {
     /// Three nodes, each with a replica of every group, initialized and led.
     pub fn start(group_count: u64, options: RaftOptions) -> Self {
+        // Set RUST_LOG to see what the replicas say; a second cluster in the process finds it set up.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let dir = tempfile::tempdir().expect("a directory");
         let control = runtime();
         let node = |id: u64| {
