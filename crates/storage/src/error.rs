@@ -103,6 +103,20 @@ pub enum Error {
         /// The limit.
         groups_max: u64,
     },
+    /// A snapshot of this replica is being read already. Nothing was changed; retry when that one has ended.
+    #[error("a snapshot of replica {replica} is being read already")]
+    StreamBusy {
+        /// The replica.
+        replica: u64,
+    },
+    /// A snapshot cannot be read to its end any more. The checkpoint is sound; begin a new one.
+    #[error("the snapshot of replica {replica} has ended early: {why}")]
+    StreamEnded {
+        /// The replica.
+        replica: u64,
+        /// What overtook it.
+        why: String,
+    },
     /// An option is out of its range.
     #[error("option {option}: {why}")]
     InvalidOption {
@@ -129,6 +143,8 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Overloaded { .. }
             | Self::TooManyGroups { .. }
+            | Self::StreamBusy { .. }
+            | Self::StreamEnded { .. }
             | Self::InvalidOption { .. } => false,
         }
     }
@@ -136,7 +152,10 @@ impl Error {
     /// True when the same call may succeed later and this call changed nothing.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::DiskFull { .. } | Self::Overloaded { .. } | Self::Locked { .. } => true,
+            Self::DiskFull { .. }
+            | Self::Overloaded { .. }
+            | Self::Locked { .. }
+            | Self::StreamBusy { .. } => true,
             Self::Io { .. }
             | Self::SyncFailed { .. }
             | Self::Quarantined { .. }
@@ -146,6 +165,7 @@ impl Error {
             | Self::OutOfOrder { .. }
             | Self::TooLarge { .. }
             | Self::TooManyGroups { .. }
+            | Self::StreamEnded { .. }
             | Self::InvalidOption { .. } => false,
         }
     }

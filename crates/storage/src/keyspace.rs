@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! 'M' replica:u64be                                              the manifest of a replica
+//! 'D' replica:u64be                                              a destroyed replica, until its rows are gone
 //! 'R' replica:u64be generation:u32be escaped(key) chunk:u16be    a row, or a piece of a long one
 //! ```
 //! `escaped` keeps the order of keys and ends itself: a zero byte becomes `00 FF`, the end is `00 01`. So rows sort by replica,
 //! generation, key and chunk, whatever bytes a key has.
 
+const DESTROYED: u8 = b'D';
 const MANIFEST: u8 = b'M';
 const ROW: u8 = b'R';
 const ESCAPE: u8 = 0x00;
@@ -15,11 +17,34 @@ const END: u8 = 0x01;
 /// Bytes before the escaped key.
 const PREFIX_BYTES: usize = 1 + 8 + 4;
 
-/// Key of a replica's manifest.
-pub(crate) fn manifest(replica: u64) -> Vec<u8> {
-    let mut key = vec![MANIFEST];
+/// Behind every key that is stored; before them is only what an engine keeps for itself.
+pub(crate) const ALL: (&[u8], &[u8]) = (&[1], &[0xFF]);
+/// Start and end of all manifests.
+pub(crate) const MANIFESTS: (&[u8], &[u8]) = (&[MANIFEST], &[MANIFEST + 1]);
+/// Start and end of the marks of destroyed replicas.
+pub(crate) const DESTROYED_ONES: (&[u8], &[u8]) = (&[DESTROYED], &[DESTROYED + 1]);
+
+fn of_replica(kind: u8, replica: u64) -> Vec<u8> {
+    let mut key = vec![kind];
     key.extend_from_slice(&replica.to_be_bytes());
     key
+}
+
+/// Key of a replica's manifest.
+pub(crate) fn manifest(replica: u64) -> Vec<u8> {
+    of_replica(MANIFEST, replica)
+}
+
+/// Key of the mark of a destroyed replica.
+pub(crate) fn destroyed(replica: u64) -> Vec<u8> {
+    of_replica(DESTROYED, replica)
+}
+
+/// The replica of a manifest's or a mark's key.
+pub(crate) fn parse_replica(stored: &[u8]) -> Option<u64> {
+    let (kind, replica) = stored.split_first()?;
+    let known = *kind == MANIFEST || *kind == DESTROYED;
+    known.then(|| replica.try_into().ok().map(u64::from_be_bytes)).flatten()
 }
 
 /// Start of the rows of a replica's generation; the start of the next generation is its end.
@@ -135,5 +160,10 @@ mod tests {
         assert_eq!(replica_end(1), generation_start(2, 0));
         assert!(row(u64::MAX, u32::MAX, b"x", 0) < replica_end(u64::MAX));
         assert!(manifest(u64::MAX) < generation_start(0, 0));
+        assert!(destroyed(u64::MAX) < manifest(0));
+        assert_eq!([manifest(7), destroyed(8)].map(|key| parse_replica(&key)), [Some(7), Some(8)]);
+        assert_eq!(parse_replica(&generation_start(7, 0)), None);
+        let all = [destroyed(0), replica_end(u64::MAX)];
+        assert!(all.iter().all(|key| ALL.0 < &key[..] && &key[..] < ALL.1));
     }
 }

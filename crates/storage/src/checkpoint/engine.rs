@@ -39,4 +39,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Disk space in use, bytes.
     fn disk_bytes(&self) -> u64;
+
+    /// The next part of the engine's work against growth beyond the `live_bytes` that are in use, if it has any: a few milliseconds
+    /// of it. True: there is more to do.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    fn rewrite_step(&self, live_bytes: u64) -> Result<bool, Error> {
+        let _ = live_bytes;
+        Ok(false)
+    }
 }

@@ -51,6 +51,18 @@ pub(super) fn decode(key: &[u8], framed: &Bytes) -> Result<(u16, Bytes), Error> 
     Ok((pieces, payload))
 }
 
+/// What a stored pair adds to the digest of its generation. For pairs that were just encoded or decoded: it trusts the crc.
+pub(super) fn fingerprint(framed: &[u8]) -> u64 {
+    let mut crc = [0; 4];
+    crc.copy_from_slice(&framed[1..5]);
+    // Spreads the crc over 64 bits (splitmix64), so that sums of many do not cancel out.
+    let mut mixed =
+        (u64::from(u32::from_le_bytes(crc)) << 32 | framed.len() as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
 /// How many pieces a row of `bytes` has.
 pub(super) fn pieces(bytes: usize) -> Option<u16> {
     u16::try_from(bytes.div_ceil(PIECE_BYTES_MAX).max(1)).ok()

@@ -1,5 +1,6 @@
 //! Receiving a checkpoint from elsewhere: a generation of its own, taken into use by the manifest that is written last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use crate::Error;
 use crate::keyspace;
 
 use super::manifest::{Manifest, ManifestFields};
-use super::replica::Inner;
+use super::rows::Inner;
 
 /// A checkpoint that is being received. Dropping it makes garbage of what came.
 pub struct Install {
@@ -20,20 +21,23 @@ pub struct Install {
 
 impl Install {
     pub(super) fn new(inner: Arc<Inner>, generation: u32) -> Self {
-        let manifest = Manifest { fields: ManifestFields::default(), batch: 0, generation, row_count: 0 };
-        Self { inner, manifest, in_use: false }
+        Self { inner, manifest: Manifest { generation, ..Manifest::default() }, in_use: false }
     }
 
-    /// Adds rows. Durable only after [`Install::finish`].
+    /// Adds rows; of two with one key the later counts. Durable only after [`Install::finish`].
     ///
     /// # Errors
     /// What the engine says.
     pub fn put(&mut self, rows: Vec<(Bytes, Bytes)>) -> Result<(), Error> {
+        let rows: BTreeMap<Bytes, Bytes> = rows.into_iter().collect();
         let mut batch = Vec::with_capacity(rows.len());
+        let mut manifest = self.manifest.clone();
         for (key, value) in &rows {
-            self.inner.change(&mut self.manifest, key, Some(value), &mut batch)?;
+            self.inner.change(&mut manifest, key, Some(value), &mut batch)?;
         }
-        self.inner.engine.write(batch)
+        self.inner.engine.write(batch)?;
+        self.manifest = manifest;
+        Ok(())
     }
 
     /// Rows received so far, behind `after`, as [`super::ReplicaCheckpoint::rows`].
@@ -41,10 +45,11 @@ impl Install {
     /// # Errors
     /// [`Error::Corrupt`] when a row fails its check.
     pub fn rows(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.inner.rows(self.manifest.generation, after, bytes_max)
+        Ok(self.inner.rows(self.manifest.generation, after, bytes_max)?.rows)
     }
 
-    /// Takes the received rows into use, if they are `row_count`: durable on return. The rows before become garbage.
+    /// Takes the received rows into use, if they are `row_count`: durable on return. The rows before become garbage, and a snapshot of
+    /// them that is being read ends.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when rows are missing: nothing has changed.
@@ -56,9 +61,10 @@ impl Install {
                 why: format!("{} rows came, {row_count} were sent", manifest.row_count),
             });
         }
-        let mut state = inner.state.lock();
+        let _writer = inner.writer.lock();
         manifest.fields = fields;
-        manifest.batch = state.manifest.as_ref().map_or(0, |before| before.batch) + 1;
+        let before = inner.manifest.read().clone();
+        manifest.batch = before.as_ref().map_or(0, |before| before.batch).max(inner.batch_floor) + 1;
         // Rows first, for good; the manifest that points to them after.
         inner.engine.flush()?;
         inner
@@ -66,15 +72,15 @@ impl Install {
             .write(vec![(keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica)))])?;
         inner.engine.flush()?;
         self.in_use = true;
-        let before = state.manifest.replace(manifest.clone());
+        if let Some(pin) = inner.pin.lock().as_mut() {
+            pin.end("a received checkpoint has taken its place".to_owned());
+        }
+        *inner.manifest.write() = Some(manifest.clone());
+        let mut garbage = inner.garbage.lock();
+        garbage.drop_counted();
+        garbage.let_go();
         if let Some(before) = before {
-            // What was garbage of the old generation goes with it.
-            state.garbage.retain(|(_, _, counted)| !counted);
-            state.garbage.push_back((
-                keyspace::generation_start(inner.replica, before.generation),
-                keyspace::generation_end(inner.replica, before.generation),
-                false,
-            ));
+            garbage.add_generation(inner.replica, before.generation);
         }
         Ok(manifest)
     }
@@ -82,12 +88,8 @@ impl Install {
 
 impl Drop for Install {
     fn drop(&mut self) {
-        if self.in_use {
-            return;
+        if !self.in_use {
+            self.inner.garbage.lock().add_generation(self.inner.replica, self.manifest.generation);
         }
-        let (replica, generation) = (self.inner.replica, self.manifest.generation);
-        let range =
-            (keyspace::generation_start(replica, generation), keyspace::generation_end(replica, generation));
-        self.inner.state.lock().garbage.push_back((range.0, range.1, false));
     }
 }

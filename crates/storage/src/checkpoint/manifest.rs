@@ -24,7 +24,7 @@ pub struct ManifestFields {
 }
 
 /// The newest durable checkpoint of a replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// As given with the batch.
     pub fields: ManifestFields,
@@ -34,6 +34,10 @@ pub struct Manifest {
     pub generation: u32,
     /// How many of them there are.
     pub row_count: u64,
+    /// What they take as stored pairs, bytes; without what the engine adds.
+    pub row_bytes: u64,
+    /// Sum over the fingerprints of all stored pairs: a row that fell back to an older state of its own is seen.
+    pub row_digest: u64,
 }
 
 impl Manifest {
@@ -44,6 +48,8 @@ impl Manifest {
         bytes.put_u64_le(self.batch);
         bytes.put_u32_le(self.generation);
         bytes.put_u64_le(self.row_count);
+        bytes.put_u64_le(self.row_bytes);
+        bytes.put_u64_le(self.row_digest);
         bytes.put_u64_le(fields.term);
         bytes.put_u64_le(fields.index);
         bytes.put_u64_le(fields.machine_time_ms);
@@ -57,19 +63,41 @@ impl Manifest {
         let (_, payload) = frame::decode(&keyspace::manifest(replica), stored)?;
         let mut rest = Fields::new(&payload);
         let fixed = (|| {
-            let (batch, generation, row_count) = (rest.u64()?, rest.u32()?, rest.u64()?);
-            let (term, index, machine_time_ms, digest) = (rest.u64()?, rest.u64()?, rest.u64()?, rest.u64()?);
-            let fields = ManifestFields { term, index, membership: Bytes::new(), machine_time_ms, digest };
-            Some(Self { fields, batch, generation, row_count })
+            Some(Self {
+                batch: rest.u64()?,
+                generation: rest.u32()?,
+                row_count: rest.u64()?,
+                row_bytes: rest.u64()?,
+                row_digest: rest.u64()?,
+                fields: ManifestFields {
+                    term: rest.u64()?,
+                    index: rest.u64()?,
+                    membership: Bytes::new(),
+                    machine_time_ms: rest.u64()?,
+                    digest: rest.u64()?,
+                },
+            })
         })();
         let mut manifest = fixed.ok_or_else(|| Error::Corrupt {
             what: format!("manifest of replica {replica}"),
             why: "it is too short".to_owned(),
         })?;
         /// Bytes before the membership.
-        const FIXED_BYTES: usize = 8 + 4 + 8 + 4 * 8;
+        const FIXED_BYTES: usize = 8 + 4 + 3 * 8 + 4 * 8;
         manifest.fields.membership = payload.slice(FIXED_BYTES..);
         Ok(manifest)
+    }
+
+    /// Counts a stored pair in.
+    pub(super) fn add(&mut self, key: &[u8], framed: &[u8]) {
+        self.row_bytes = self.row_bytes.wrapping_add((key.len() + framed.len()) as u64);
+        self.row_digest = self.row_digest.wrapping_add(frame::fingerprint(framed));
+    }
+
+    /// Counts a stored pair out.
+    pub(super) fn subtract(&mut self, key: &[u8], framed: &[u8]) {
+        self.row_bytes = self.row_bytes.wrapping_sub((key.len() + framed.len()) as u64);
+        self.row_digest = self.row_digest.wrapping_sub(frame::fingerprint(framed));
     }
 }
 
@@ -90,9 +118,23 @@ mod tests {
             batch: 5,
             generation: 6,
             row_count: 7,
+            row_bytes: 8,
+            row_digest: 9,
         };
         let stored = manifest.encode(9);
         assert_eq!(Manifest::decode(9, &stored).unwrap(), manifest);
         assert!(Manifest::decode(8, &stored).is_err(), "another replica's manifest");
+    }
+
+    #[test]
+    fn what_is_counted_in_and_out_again_leaves_nothing() {
+        let mut manifest = Manifest::default();
+        let pairs = [frame::encode(b"a", 1, b"1"), frame::encode(b"b", 1, b"22")];
+        manifest.add(b"a", &pairs[0]);
+        manifest.add(b"b", &pairs[1]);
+        assert_ne!(manifest.row_digest, 0);
+        manifest.subtract(b"b", &pairs[1]);
+        manifest.subtract(b"a", &pairs[0]);
+        assert_eq!(manifest, Manifest::default());
     }
 }

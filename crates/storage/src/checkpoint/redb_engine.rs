@@ -14,6 +14,7 @@ use redb::{
 use crate::Error;
 
 use super::engine::Engine;
+use super::space::read_through;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// redb's page cache, bytes.
@@ -24,7 +25,7 @@ struct RedbEngine {
     path: PathBuf,
 }
 
-/// Opens or creates a store in `dir`.
+/// Opens or creates a store in `dir`, and reads it through once.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when redb cannot read it; [`Error::Locked`] when another process has it.
@@ -49,6 +50,7 @@ pub fn open_redb(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
         let synced = File::open(path).and_then(|dir| dir.sync_all());
         synced.map_err(|error| Error::SyncFailed { why: format!("{}: {error}", path.display()) })?;
     }
+    read_through(&engine)?;
     Ok(Arc::new(engine))
 }
 

@@ -1,50 +1,33 @@
-//! The checkpoint of one replica: commits, reads, verification, garbage.
+//! The checkpoint of one replica: opening with verification, reads, commits.
 //!
 //! Invariants: the manifest and the rows it counts change in one atomic batch; a commit has returned only when it is durable; rows of
 //! any generation but the manifest's are garbage; a checkpoint that fails a check is not opened, and stays as it is.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use crate::Error;
 use crate::keyspace;
 
 use super::engine::Engine;
-use super::frame::{self, PIECE_BYTES_MAX};
+use super::garbage::{Garbage, Range, destroyed_mark};
 use super::install::Install;
 use super::manifest::{Manifest, ManifestFields};
-
-/// Stored pairs read in one step of a scan.
-pub(super) const SCAN_ROWS: usize = 1024;
-/// Value bytes read in one step of a scan.
-pub(super) const SCAN_BYTES: usize = 4 * 1024 * 1024;
+use super::rows::{Inner, SCAN_BYTES};
+use super::stream::RowStream;
 
 /// One replica's rows in an engine that it shares with others.
 #[derive(Clone)]
 pub struct ReplicaCheckpoint {
-    pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub(super) engine: Arc<dyn Engine>,
-    pub(super) replica: u64,
-    pub(super) state: Mutex<State>,
-}
-
-pub(super) struct State {
-    pub(super) manifest: Option<Manifest>,
-    /// No stored row has this generation or a higher one.
-    pub(super) next_generation: u32,
-    /// Stored keys `start..end` that mean nothing any more. `true`: of the current generation, so its rows are counted.
-    pub(super) garbage: VecDeque<(Vec<u8>, Vec<u8>, bool)>,
+    inner: Arc<Inner>,
 }
 
 impl ReplicaCheckpoint {
-    /// Opens and verifies the checkpoint of `replica`: every row's checksum, their number, and that the manifest is not older than
-    /// `batch_at_least`, the number the log remembers. A replica without a manifest and with `batch_at_least` 0 has none yet.
+    /// Opens and verifies the checkpoint of `replica`: every row's checksum, their number and digest, and that the manifest is not older
+    /// than `batch_at_least`, the number the log remembers. A replica without a manifest and with `batch_at_least` 0 has none yet.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a check fails; what the engine says.
@@ -58,78 +41,76 @@ impl ReplicaCheckpoint {
                 why: format!("it is batch {batch}, but batch {batch_at_least} was durable"),
             });
         }
-        let checkpoint = Self::unverified(engine, replica, manifest)?;
+        let checkpoint = Self::unverified(engine, replica, manifest, 0)?;
         checkpoint.verify()?;
         Ok(checkpoint)
     }
 
-    /// Opens a replica whose checkpoint was rejected, to receive a new one by [`ReplicaCheckpoint::begin_install`]. Nothing of the old is
-    /// read; batch numbers go on above `batch_at_least`.
+    /// Opens a replica whose checkpoint was rejected, to receive a new one by [`ReplicaCheckpoint::begin_install`]. No row of the old one
+    /// is used; batch numbers go on above `batch_at_least`.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What the engine says. [`Error::Corrupt`]: the engine itself cannot read this part of its store, see [`super::set_aside`].
     pub fn open_rejected(engine: Arc<dyn Engine>, replica: u64, batch_at_least: u64) -> Result<Self, Error> {
-        let checkpoint = Self::unverified(engine, replica, None)?;
-        if batch_at_least > 0 {
-            let mut state = checkpoint.inner.state.lock();
-            let generation = state.next_generation;
-            // Only in memory: what the next manifest counts on from. An empty generation of its own keeps the old rows out.
-            state.manifest = Some(Manifest {
-                fields: ManifestFields::default(),
-                batch: batch_at_least,
-                generation,
-                row_count: 0,
-            });
-            state.next_generation = next_generation(replica, generation)?;
-        }
+        let checkpoint = Self::unverified(engine, replica, None, batch_at_least)?;
+        checkpoint.inner.garbage.lock().hold();
         Ok(checkpoint)
     }
 
-    fn unverified(engine: Arc<dyn Engine>, replica: u64, manifest: Option<Manifest>) -> Result<Self, Error> {
+    fn unverified(
+        engine: Arc<dyn Engine>,
+        replica: u64,
+        manifest: Option<Manifest>,
+        batch_floor: u64,
+    ) -> Result<Self, Error> {
         let current = manifest.as_ref().map(|manifest| manifest.generation);
-        let mut garbage = VecDeque::new();
-        let mut next = current.map_or(Ok(0), |current| next_generation(replica, current))?;
-        let mut from = keyspace::generation_start(replica, 0);
-        let end = keyspace::replica_end(replica);
-        // Hops from generation to generation: what is not current is left from an install, a half one or the one before.
-        while let Some((key, _)) = engine.scan(&from, &end, 1, 1)?.into_iter().next() {
-            let (generation, _, _) = keyspace::parse_row(replica, &key).ok_or_else(|| malformed(&key))?;
-            let (start, stop) = (
-                keyspace::generation_start(replica, generation),
-                keyspace::generation_end(replica, generation),
-            );
-            if Some(generation) != current {
-                garbage.push_back((start, stop.clone(), false));
-                next = next.max(next_generation(replica, generation)?);
-            }
-            from = stop;
-        }
-        let state = Mutex::new(State { manifest, next_generation: next, garbage });
-        Ok(Self { inner: Arc::new(Inner { engine, replica, state }) })
+        let garbage = Garbage::find(&*engine, replica, current)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                replica,
+                writer: Mutex::new(()),
+                batch_floor,
+                pin: Mutex::new(None),
+                manifest: RwLock::new(manifest),
+                garbage: Mutex::new(garbage),
+            }),
+        })
     }
 
     fn verify(&self) -> Result<(), Error> {
         let Some(manifest) = self.manifest() else { return Ok(()) };
-        let (mut count, mut after) = (0, None::<Bytes>);
+        let (mut found, mut after) = (Manifest::default(), None::<Bytes>);
         loop {
-            let rows = self.rows(after.as_deref(), SCAN_BYTES)?;
-            let Some((last, _)) = rows.last() else { break };
-            count += rows.len() as u64;
+            let step = self.inner.rows(manifest.generation, after.as_deref(), SCAN_BYTES)?;
+            let Some((last, _)) = step.rows.last() else { break };
             after = Some(last.clone());
+            found.row_count += step.tally.row_count;
+            found.row_bytes = found.row_bytes.wrapping_add(step.tally.row_bytes);
+            found.row_digest = found.row_digest.wrapping_add(step.tally.row_digest);
         }
-        if count == manifest.row_count {
-            return Ok(());
+        let corrupt =
+            |why| Err(Error::Corrupt { what: format!("checkpoint of replica {}", self.inner.replica), why });
+        if found.row_count != manifest.row_count {
+            return corrupt(format!(
+                "it holds {} rows, its manifest counts {}",
+                found.row_count, manifest.row_count
+            ));
         }
-        Err(Error::Corrupt {
-            what: format!("checkpoint of replica {}", self.inner.replica),
-            why: format!("it holds {count} rows, its manifest counts {}", manifest.row_count),
-        })
+        if (found.row_bytes, found.row_digest) != (manifest.row_bytes, manifest.row_digest) {
+            return corrupt("its rows are not those of its manifest: their digest differs".to_owned());
+        }
+        Ok(())
     }
 
     /// The newest durable checkpoint; `None` before the first.
     #[must_use]
     pub fn manifest(&self) -> Option<Manifest> {
-        self.inner.state.lock().manifest.clone()
+        self.inner.manifest.read().clone()
+    }
+
+    fn generation(&self) -> Option<u32> {
+        self.inner.manifest.read().as_ref().map(|manifest| manifest.generation)
     }
 
     /// Rows with keys behind `after`, in order, until `bytes_max` are reached; at least one unless there is none.
@@ -137,8 +118,8 @@ impl ReplicaCheckpoint {
     /// # Errors
     /// [`Error::Corrupt`] when a row fails its check.
     pub fn rows(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let generation = self.inner.state.lock().manifest.as_ref().map(|manifest| manifest.generation);
-        generation.map_or(Ok(Vec::new()), |generation| self.inner.rows(generation, after, bytes_max))
+        let Some(generation) = self.generation() else { return Ok(Vec::new()) };
+        Ok(self.inner.rows(generation, after, bytes_max)?.rows)
     }
 
     /// The row under a key.
@@ -146,15 +127,13 @@ impl ReplicaCheckpoint {
     /// # Errors
     /// [`Error::Corrupt`] when it fails its check.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let generation = self.inner.state.lock().manifest.as_ref().map(|manifest| manifest.generation);
-        let Some(generation) = generation else { return Ok(None) };
-        let stored = keyspace::row(self.inner.replica, generation, key, 0);
-        let Some(first) = self.inner.engine.get(&stored)? else { return Ok(None) };
-        self.inner.assemble(generation, key, &stored, &first).map(Some)
+        let Some(generation) = self.generation() else { return Ok(None) };
+        self.inner.row(generation, key)
     }
 
-    /// Writes the changed rows and the manifest as one atomic batch, durable on return. `garbage` are key ranges `start..end` that mean
-    /// nothing any more; they are deleted later, in slices.
+    /// Writes the changed rows and the manifest as one atomic batch, durable on return. Of two changes of one row the later counts.
+    /// `garbage` are key ranges `start..end` whose rows mean nothing any more, but for those that this commit or a later one writes; they
+    /// are deleted later, in slices, and must be reported again after a restart.
     ///
     /// # Errors
     /// [`Error::DiskFull`]: nothing was written, retry. Anything else: the machine's changes may be lost, the process must stop.
@@ -165,30 +144,62 @@ impl ReplicaCheckpoint {
         garbage: Vec<(Bytes, Bytes)>,
     ) -> Result<Manifest, Error> {
         let inner = &self.inner;
-        let mut state = inner.state.lock();
-        let (mut manifest, fresh) = match &state.manifest {
-            Some(manifest) => (manifest.clone(), false),
-            None => {
-                let generation = state.next_generation;
-                (Manifest { fields: ManifestFields::default(), batch: 0, generation, row_count: 0 }, true)
-            }
-        };
-        let mut batch = Vec::with_capacity(rows.len() + 1);
-        for (key, value) in &rows {
-            inner.change(&mut manifest, key, value.as_ref(), &mut batch)?;
-        }
+        let _writer = inner.writer.lock();
+        let mut manifest = inner.next_manifest()?;
         manifest.fields = fields;
-        manifest.batch += 1;
-        batch.push((keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica))));
-        inner.engine.write(batch)?;
-        inner.engine.flush()?;
-        if fresh {
-            state.next_generation = next_generation(inner.replica, manifest.generation)?;
+        let rows: BTreeMap<Bytes, Option<Bytes>> = rows.into_iter().collect();
+        let mut batch = Vec::with_capacity(rows.len() + 1);
+        // A stream begins only between commits, so none can come while this one runs.
+        let is_pinned = inner.pin.lock().is_some();
+        let mut befores = Vec::new();
+        for (key, value) in &rows {
+            let before = inner.change(&mut manifest, key, value.as_ref(), &mut batch)?;
+            if is_pinned {
+                befores.push((key, before));
+            }
         }
-        state.manifest = Some(manifest.clone());
-        let place = |key: &[u8]| keyspace::row_start(inner.replica, manifest.generation, key);
-        state.garbage.extend(garbage.iter().map(|(start, end)| (place(start), place(end), true)));
+        batch.push((keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica))));
+        {
+            let mut pin = inner.pin.lock();
+            if let Some(pin) = pin.as_mut() {
+                befores.into_iter().for_each(|(key, before)| pin.save(key, before));
+            }
+            inner.engine.write(batch)?;
+        }
+        inner.engine.flush()?;
+        *inner.manifest.write() = Some(manifest.clone());
+        self.note_garbage(manifest.generation, &rows, &garbage);
         Ok(manifest)
+    }
+
+    fn note_garbage(
+        &self,
+        generation: u32,
+        rows: &BTreeMap<Bytes, Option<Bytes>>,
+        ranges: &[(Bytes, Bytes)],
+    ) {
+        let replica = self.inner.replica;
+        let place = |key: &[u8]| keyspace::row_start(replica, generation, key);
+        let mut garbage = self.inner.garbage.lock();
+        garbage.let_go();
+        for (start, end) in ranges {
+            garbage.add_counted(Range { start: place(start), end: place(end) });
+        }
+        if garbage.has_counted() {
+            for (key, _) in rows.iter().filter(|(_, value)| value.is_some()) {
+                garbage.keep(&place(key), &keyspace::row_end(replica, generation, key));
+            }
+        }
+    }
+
+    /// Begins to read all rows of the newest checkpoint, as they are now, while commits go on. What those change is kept in memory for
+    /// it, up to `saved_bytes_max`.
+    ///
+    /// # Errors
+    /// [`Error::StreamBusy`] while another one of this replica lives; [`Error::StreamEnded`] before the first checkpoint.
+    pub fn stream(&self, saved_bytes_max: usize) -> Result<RowStream, Error> {
+        let _writer = self.inner.writer.lock();
+        RowStream::begin(&self.inner, saved_bytes_max)
     }
 
     /// Starts to receive a checkpoint from elsewhere, into a generation of its own.
@@ -196,170 +207,42 @@ impl ReplicaCheckpoint {
     /// # Errors
     /// When there is no further generation.
     pub fn begin_install(&self) -> Result<Install, Error> {
-        let mut state = self.inner.state.lock();
-        let generation = state.next_generation;
-        state.next_generation = next_generation(self.inner.replica, generation)?;
+        let generation = self.inner.garbage.lock().take_generation(self.inner.replica)?;
         Ok(Install::new(Arc::clone(&self.inner), generation))
     }
 
-    /// Deletes up to `rows_max` stored rows that mean nothing any more; how many. 0: there are none.
+    /// Deletes about `rows_max` stored rows that mean nothing any more; how many. 0: none are left, or those that are wait for a stream.
     ///
     /// # Errors
     /// What the engine says.
     pub fn collect_garbage(&self, rows_max: usize) -> Result<usize, Error> {
         let inner = &self.inner;
-        let mut state = inner.state.lock();
-        let Some((start, end, counted)) = state.garbage.front().cloned() else { return Ok(0) };
-        let found = inner.engine.scan(&start, &end, rows_max.max(1), SCAN_BYTES)?;
-        let Some((last, _)) = found.last() else {
-            state.garbage.pop_front();
-            return Ok(0);
-        };
-        // A row's pieces go together, or the rest of them would be no row.
-        let mut batch: Vec<(Vec<u8>, Option<Bytes>)> =
-            found.iter().map(|(key, _)| (key.clone(), None)).collect();
-        let (generation, key, _) = keyspace::parse_row(inner.replica, last).ok_or_else(|| malformed(last))?;
-        let behind = keyspace::row_end(inner.replica, generation, &key);
-        let mut from = last.clone();
-        from.push(0);
-        for (key, _) in inner.engine.scan(&from, &behind, usize::from(u16::MAX), usize::MAX)? {
-            batch.push((key, None));
+        let _writer = inner.writer.lock();
+        let deleted = inner.collect_foreign(rows_max)?;
+        // A stream counts the rows of its manifest, garbage or not.
+        if deleted > 0 || inner.pin.lock().is_some() {
+            return Ok(deleted);
         }
-        let deleted = batch.len();
-        if counted && let Some(mut manifest) = state.manifest.clone() {
-            let first_pieces = batch.iter().filter(|(key, _)| key.ends_with(&[0, 0])).count();
-            manifest.row_count = manifest.row_count.saturating_sub(first_pieces as u64);
-            manifest.batch += 1;
-            batch.push((keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica))));
-            inner.engine.write(batch)?;
-            inner.engine.flush()?;
-            state.manifest = Some(manifest);
-        } else {
-            inner.engine.write(batch)?;
-        }
-        Ok(deleted)
+        inner.collect_counted(rows_max)
     }
 
-    /// Forgets the replica: its manifest at once, its rows in slices of the caller's [`ReplicaCheckpoint::collect_garbage`].
+    /// Forgets the replica: its manifest at once and durably, its rows in slices, by [`ReplicaCheckpoint::collect_garbage`] or, also
+    /// after a restart, by [`super::collect_destroyed`].
     ///
     /// # Errors
     /// What the engine says.
     pub fn destroy(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        let mut state = inner.state.lock();
-        inner.engine.write(vec![(keyspace::manifest(inner.replica), None)])?;
+        let _writer = inner.writer.lock();
+        let below = inner.garbage.lock().next_generation;
+        let mark = destroyed_mark(inner.replica, below);
+        inner.engine.write(vec![(keyspace::manifest(inner.replica), None), mark])?;
         inner.engine.flush()?;
-        state.manifest = None;
-        state.garbage.clear();
-        let all = (keyspace::generation_start(inner.replica, 0), keyspace::replica_end(inner.replica), false);
-        state.garbage.push_back(all);
+        if let Some(pin) = inner.pin.lock().as_mut() {
+            pin.end("the replica was destroyed".to_owned());
+        }
+        *inner.manifest.write() = None;
+        inner.garbage.lock().add_all(inner.replica);
         Ok(())
     }
-}
-
-impl Inner {
-    /// Adds the change of one row to a batch, and counts it.
-    pub(super) fn change(
-        &self,
-        manifest: &mut Manifest,
-        key: &[u8],
-        value: Option<&Bytes>,
-        batch: &mut Vec<(Vec<u8>, Option<Bytes>)>,
-    ) -> Result<(), Error> {
-        let place = |piece: u16| keyspace::row(self.replica, manifest.generation, key, piece);
-        let first = place(0);
-        let before = self.engine.get(&first)?.map(|stored| frame::decode(&first, &stored)).transpose()?;
-        let pieces_before = before.as_ref().map_or(0, |(pieces, _)| *pieces);
-        let pieces = match value {
-            None => 0,
-            Some(value) => frame::pieces(value.len()).ok_or_else(|| Error::TooLarge {
-                bytes: value.len() as u64,
-                bytes_max: PIECE_BYTES_MAX as u64 * u64::from(u16::MAX),
-            })?,
-        };
-        if let Some(value) = value {
-            for piece in 0..pieces {
-                let from = usize::from(piece) * PIECE_BYTES_MAX;
-                let payload = &value[from..value.len().min(from + PIECE_BYTES_MAX)];
-                let stored = place(piece);
-                let framed = frame::encode(&stored, pieces, payload);
-                batch.push((stored, Some(framed)));
-            }
-        }
-        for piece in pieces..pieces_before {
-            batch.push((place(piece), None));
-        }
-        match (pieces_before, pieces) {
-            (0, 1..) => manifest.row_count += 1,
-            (1.., 0) => manifest.row_count -= 1,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Rows of a generation behind `after`.
-    pub(super) fn rows(
-        &self,
-        generation: u32,
-        after: Option<&[u8]>,
-        bytes_max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let start = match after {
-            Some(key) => keyspace::row_end(self.replica, generation, key),
-            None => keyspace::generation_start(self.replica, generation),
-        };
-        let end = keyspace::generation_end(self.replica, generation);
-        let found = self.engine.scan(&start, &end, SCAN_ROWS, bytes_max.clamp(1, SCAN_BYTES))?;
-        let mut rows: Vec<(Bytes, Bytes)> = Vec::with_capacity(found.len());
-        for (stored, framed) in found {
-            let (_, key, piece) =
-                keyspace::parse_row(self.replica, &stored).ok_or_else(|| malformed(&stored))?;
-            if piece > 0 {
-                // Taken with its first piece; without one it is a row that lost its beginning.
-                if rows.last().is_none_or(|(last, _)| *last != key) {
-                    return Err(malformed(&stored));
-                }
-                continue;
-            }
-            let value = self.assemble(generation, &key, &stored, &framed)?;
-            rows.push((Bytes::from(key), value));
-        }
-        Ok(rows)
-    }
-
-    /// The whole row whose first piece is `first`.
-    fn assemble(&self, generation: u32, key: &[u8], stored: &[u8], first: &Bytes) -> Result<Bytes, Error> {
-        let (pieces, payload) = frame::decode(stored, first)?;
-        if pieces <= 1 {
-            return Ok(payload);
-        }
-        let mut whole = BytesMut::from(&payload[..]);
-        for piece in 1..pieces {
-            let place = keyspace::row(self.replica, generation, key, piece);
-            let framed = self.engine.get(&place)?.ok_or_else(|| Error::Corrupt {
-                what: format!("checkpoint row {}", frame::hex(stored)),
-                why: format!("piece {piece} of {pieces} is missing"),
-            })?;
-            let (same, payload) = frame::decode(&place, &framed)?;
-            if same != pieces {
-                return Err(malformed(&place));
-            }
-            whole.extend_from_slice(&payload);
-        }
-        Ok(whole.freeze())
-    }
-}
-
-fn malformed(key: &[u8]) -> Error {
-    Error::Corrupt {
-        what: format!("checkpoint key {}", frame::hex(key)),
-        why: "it is not the key of a row".to_owned(),
-    }
-}
-
-fn next_generation(replica: u64, generation: u32) -> Result<u32, Error> {
-    generation.checked_add(1).ok_or_else(|| Error::Engine {
-        operation: "begin a generation",
-        why: format!("replica {replica} has used all of them"),
-    })
 }

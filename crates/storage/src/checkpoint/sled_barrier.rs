@@ -8,10 +8,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
+static FAILURES: AtomicU64 = AtomicU64::new(0);
 
 /// How often the barrier was used by this process.
 pub(super) fn calls() -> u64 {
     CALLS.load(Ordering::Acquire)
+}
+
+/// How often it failed. sled only logs a failure that its background flusher meets.
+pub(super) fn failures() -> u64 {
+    FAILURES.load(Ordering::Acquire)
 }
 
 /// Takes the place of libc's `sync_file_range`: syncs all data of the file.
@@ -24,5 +30,9 @@ pub extern "C" fn sync_file_range(
 ) -> libc::c_int {
     CALLS.fetch_add(1, Ordering::AcqRel);
     // SAFETY: `fdatasync` takes a file descriptor by value and touches no memory; a bad one is answered with an error.
-    unsafe { libc::fdatasync(fd) }
+    let result = unsafe { libc::fdatasync(fd) };
+    if result != 0 {
+        FAILURES.fetch_add(1, Ordering::AcqRel);
+    }
+    result
 }

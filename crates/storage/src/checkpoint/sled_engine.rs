@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -16,6 +17,8 @@ use crate::Error;
 
 use super::engine::Engine;
 use super::sled_barrier;
+use super::space::read_through;
+use super::stores::{Stores, sync};
 
 /// sled's garbage collection runs only in its periodic flush; without one its file and memory grow.
 const FLUSH_EVERY_MS: u64 = 500;
@@ -24,8 +27,6 @@ const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// sled splits a leaf beyond 16 items, and merges one below 4 into its neighbour; some room for writers that come between.
 const LEAF_ITEMS_MAX: usize = 16 + 4 + 4;
 const _: () = assert!(LEAF_ITEMS_MAX * super::frame::PIECE_BYTES_MAX < SEGMENT_BYTES / 4);
-/// sled's page cache, bytes.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// A store that was just closed may still hold its lock: this many more tries ...
 const OPEN_TRIES: u32 = 50;
 /// ... this far apart.
@@ -33,24 +34,63 @@ const OPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// The key that the start-up check writes; outside the key space of rows and manifests.
 const PROBE: &[u8] = b"\0probe";
 
-struct SledEngine {
-    db: sled::Db,
-    dir: PathBuf,
+/// What may differ between stores.
+#[derive(Clone, Copy, Debug)]
+pub struct SledOptions {
+    /// sled's page cache, bytes.
+    pub cache_bytes: u64,
+    /// A store is not rewritten before it takes this much, bytes.
+    pub rewrite_bytes_min: u64,
 }
 
-/// Opens or creates a store in `dir`.
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * 1024 * 1024, rewrite_bytes_min: 256 * 1024 * 1024 }
+    }
+}
+
+struct SledEngine {
+    /// Taken out only when the engine is dropped.
+    db: Option<sled::Db>,
+    dir: PathBuf,
+    /// sled's file once more. The kernel tells each descriptor of a failed write once, and sled only logs those that its background
+    /// flusher is told of: this one is told too.
+    file: File,
+    /// Syncs that had failed in this process when the store was opened.
+    failures: u64,
+    /// A call has panicked: what sled's threads do now is unknown, and waiting for them may never end.
+    has_panicked: AtomicBool,
+}
+
+/// Opens or creates a store in `dir`, and reads it through once.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when sled cannot read it or blobs are there; [`Error::Engine`] when the barrier is not in force.
 pub fn open_sled(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
-    let parent = dir.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
-    let created = !dir.join("db").exists();
+    open_sled_with(dir, SledOptions::default())
+}
+
+/// As [`open_sled`], with other options than the usual ones.
+///
+/// # Errors
+/// As [`open_sled`].
+pub fn open_sled_with(dir: &Path, options: SledOptions) -> Result<Arc<dyn Engine>, Error> {
+    let open = Box::new(move |dir: &Path| open_store(dir, options.cache_bytes));
+    Ok(Arc::new(Stores::open(dir, options.rewrite_bytes_min, open)?))
+}
+
+fn open_store(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
+    let path = dir.join("db");
+    let is_new = !path.exists();
     prepare(dir)?;
-    let db = open(dir)?;
+    let db = Some(open(dir, cache_bytes)?);
+    let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
+    let failures = sled_barrier::failures();
+    let engine = SledEngine { db, dir: dir.to_owned(), file, failures, has_panicked: AtomicBool::new(false) };
     let before = sled_barrier::calls();
-    let engine = SledEngine { db, dir: dir.to_owned() };
-    engine.guard("check the barrier", |db| db.insert(PROBE, &before.to_be_bytes()))?;
+    // Each start writes another value: sled does not write one that is there already.
+    let starts = engine.get(PROBE)?.and_then(|value| value[..].try_into().ok()).map_or(0, u64::from_be_bytes);
+    engine.guard("check the barrier", |db| db.insert(PROBE, &starts.wrapping_add(1).to_be_bytes()))?;
     engine.flush()?;
     if sled_barrier::calls() == before {
         return Err(Error::Engine {
@@ -58,13 +98,13 @@ pub fn open_sled(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
             why: "this build links another sync_file_range, so that a flush would not be durable".to_owned(),
         });
     }
-    if created {
-        for name in ["conf", "db"] {
-            sync(&dir.join(name))?;
+    if is_new {
+        let parent = dir.parent().unwrap_or(Path::new("."));
+        for path in [&dir.join("conf"), &path, &dir.join("blobs"), dir, parent] {
+            sync(path)?;
         }
-        for path in [dir.join("blobs"), dir.to_owned(), parent.to_owned()] {
-            sync(&path)?;
-        }
+    } else {
+        read_through(&engine)?;
     }
     Ok(Arc::new(engine))
 }
@@ -100,17 +140,12 @@ fn refuse_blobs(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn sync(path: &Path) -> Result<(), Error> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| Error::SyncFailed { why: format!("{}: {error}", path.display()) })
-}
-
-fn open(dir: &Path) -> Result<sled::Db, Error> {
+fn open(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Error> {
     let config = sled::Config::new()
         .path(dir)
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS))
-        .cache_capacity(CACHE_BYTES)
+        .cache_capacity(cache_bytes)
         .use_compression(false);
     let mut tries = 0;
     loop {
@@ -161,9 +196,23 @@ impl SledEngine {
         operation: &'static str,
         call: impl FnOnce(&sled::Db) -> Result<T, sled::Error>,
     ) -> Result<T, Error> {
-        match catch_unwind(AssertUnwindSafe(|| call(&self.db))) {
+        let db = self.db.as_ref().expect("it is taken out only when the engine is dropped");
+        match catch_unwind(AssertUnwindSafe(|| call(db))) {
             Ok(result) => result.map_err(|error| translate(operation, &self.dir, error)),
-            Err(panic) => Err(panicked(operation, &self.dir, panic.as_ref())),
+            Err(panic) => {
+                self.has_panicked.store(true, Ordering::Release);
+                Err(panicked(operation, &self.dir, panic.as_ref()))
+            }
+        }
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.has_panicked.load(Ordering::Acquire) {
+            // Closing waits for a thread that may have died; the process is about to stop, or the store was set aside.
+            std::mem::forget(db);
         }
     }
 }
@@ -181,10 +230,14 @@ impl Engine for SledEngine {
     }
 
     fn flush(&self) -> Result<(), Error> {
-        match self.guard("flush", |db| db.flush()) {
-            Ok(_) => refuse_blobs(&self.dir),
-            Err(error) => Err(Error::SyncFailed { why: error.to_string() }),
+        let failed = |why: String| Error::SyncFailed { why };
+        self.guard("flush", |db| db.flush()).map_err(|error| failed(error.to_string()))?;
+        // sled's flusher works beside us; what failed there is lost as well.
+        self.file.sync_data().map_err(|error| failed(format!("{}: {error}", self.dir.display())))?;
+        if sled_barrier::failures() != self.failures {
+            return Err(failed(format!("{}: an earlier sync", self.dir.display())));
         }
+        refuse_blobs(&self.dir)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
