@@ -14,8 +14,11 @@ use crate::ledger::{Ledger, Name, Seen};
 const QUEUE: &str = "orders";
 const PRODUCERS: usize = 4;
 const CONSUMERS: usize = 4;
-/// Messages that one producer sends at most in a second: the rest of the machine is needed for elections.
-const RATE_MAX: u64 = 1_500;
+/// Messages that one producer sends at most in a second, unless `PHALANX_KILL_RATE` says otherwise (0: as many as it
+/// can): the suite shares its machine with other tests.
+const RATE: u64 = 2_000;
+/// Producers that are held back pause this often in a second.
+const PAUSES: u64 = 100;
 /// Sends must be confirmed again this long after a kill, on a machine that other tests load too. `PHALANX_KILL_GAP_MS`
 /// sets another bound; on an idle one 1 s holds.
 const GAP_MAX: Duration = Duration::from_secs(8);
@@ -44,7 +47,7 @@ async fn produce(client: Client, producer: usize, ledger: Arc<Ledger>, stop: wat
             }
         }
     });
-    let pause = Duration::from_millis(10);
+    let each = number_from("PHALANX_KILL_RATE").unwrap_or(RATE) / PAUSES;
     for number in 0.. {
         if *stop.borrow() {
             break;
@@ -55,8 +58,8 @@ async fn produce(client: Client, producer: usize, ledger: Arc<Ledger>, stop: wat
         let message = Message::new(name.body()).group(name.group());
         let confirmation = handle.enqueue(message).await.expect("the window has room in time");
         sender.send((name, enqueued, confirmation)).await.expect("the bookkeeper lives as long");
-        if number % (RATE_MAX / 100) == 0 {
-            tokio::time::sleep(pause).await;
+        if each > 0 && number % each == 0 {
+            tokio::time::sleep(Duration::from_secs(1) / PAUSES as u32).await;
         }
     }
     drop(sender);
@@ -158,8 +161,11 @@ async fn leader(client: &Client) -> u64 {
 }
 
 fn gap_max() -> Duration {
-    let millis = std::env::var("PHALANX_KILL_GAP_MS").ok().and_then(|text| text.parse().ok());
-    millis.map_or(GAP_MAX, Duration::from_millis)
+    number_from("PHALANX_KILL_GAP_MS").map_or(GAP_MAX, Duration::from_millis)
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
