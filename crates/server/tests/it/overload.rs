@@ -78,8 +78,8 @@ impl Lone {
         config.client.advertise = "127.0.0.1:9".to_owned();
         config.peer.advertise = "127.0.0.1:9".to_owned();
         config.cluster.shards = 1;
-        config.wal.segment_bytes = 4 * 1024 * 1024;
-        config.wal.budget_bytes = 64 * 1024 * 1024;
+        config.wal.segment_bytes = 16 * 1024 * 1024;
+        config.wal.budget_bytes = 128 * 1024 * 1024;
         let fatal = Arc::new(|why: String| panic!("fatal: {why}"));
         let mut seams = Seams::production(&config, fatal).unwrap();
         let gate = Arc::new(AtomicBool::new(true));
@@ -127,7 +127,6 @@ async fn overload_is_refused_early_settles_still_get_in_and_what_was_accepted_is
     let mut settling = lone.messages();
     let item = settle_item(v1::SettleAction::Ack, &held);
     let settle = tokio::spawn(async move { settling.settle(settle_request("orders", 1, item)).await });
-    assert!(!settle.is_finished());
     lone.gate.store(true, Ordering::Release);
 
     let settled = tokio::time::timeout(SOON, settle).await.unwrap().unwrap().expect("the reserve lets it in");
