@@ -12,6 +12,7 @@
 
 mod batch;
 mod commit;
+mod committer;
 mod head;
 mod index;
 mod inventory;
@@ -30,7 +31,7 @@ pub use types::{Done, GroupState, LogEntry, Position, Pressure, Quarantined, Wal
 use crate::disk::{Disk, DiskLock};
 use crate::error::Error;
 use bytes::Bytes;
-use commit::Committer;
+use committer::Committer;
 use parking_lot::Mutex;
 use shared::{Action, Shared};
 use slots::Slots;
@@ -262,7 +263,11 @@ impl Wal {
     /// A step that found no space is repeated later; after any other error nothing is known about the disk.
     fn judge<T>(&self, committer: &mut Committer, result: Result<T, Error>) -> Result<T, Error> {
         result.map_err(|error| match error {
-            Error::DiskFull { .. } => error,
+            Error::DiskFull { .. } => {
+                let room = self.entries_room(committer, &self.slots.lock());
+                self.shared.lock().entries_room = room;
+                error
+            }
             _ if self.failure().is_some() => error,
             _ => self.poison(committer, &error),
         })

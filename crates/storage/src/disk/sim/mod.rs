@@ -104,6 +104,12 @@ impl SimDisk {
         self.state.lock().faults.fail_sync_in = Some(syncs_from_now);
     }
 
+    /// Takes back planted faults that have not happened yet, and makes space endless. What was lost stays lost.
+    pub fn heal(&self) {
+        let faults = &mut self.state.lock().faults;
+        (faults.cut_at, faults.fail_sync_in, faults.space) = (None, None, None);
+    }
+
     /// Files may grow by this many bytes more, then the disk is full. `None`: endless.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state.lock().faults.space = bytes;
@@ -348,7 +354,9 @@ impl DiskFile for SimFile {
             }
             if faults.sync_fails() {
                 file.forget_dirty();
-                return Err(Error::SyncFailed { why: format!("fdatasync {}: simulated", self.path.display()) });
+                return Err(Error::SyncFailed {
+                    why: format!("fdatasync {}: simulated", self.path.display()),
+                });
             }
             file.sync();
             Ok(())

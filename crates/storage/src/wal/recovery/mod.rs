@@ -12,7 +12,7 @@ mod replay;
 mod scan;
 
 use super::Wal;
-use super::commit::Committer;
+use super::committer::Committer;
 use super::head::NodeQuarantine;
 use super::inventory::{Inventory, SlotUse};
 use super::ledger::Ledger;
@@ -23,7 +23,8 @@ use crate::disk::{Disk, DiskFile, DiskLock};
 use crate::error::Error;
 use replay::Replayed;
 use scan::{Head, Probe};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,12 +113,31 @@ fn find(disk: &dyn Disk, dir: &Path, options: &WalOptions) -> Result<Found, Erro
 }
 
 impl Found {
-    fn newest_head(&self) -> Option<(u32, &Head)> {
-        let heads = self.probes.iter().filter_map(|(slot, probe)| match probe {
+    fn heads(&self) -> impl Iterator<Item = (u32, &Head)> {
+        self.probes.iter().filter_map(|(slot, probe)| match probe {
             Probe::Head(head) => Some((*slot, head)),
             Probe::Blank | Probe::Torn { .. } | Probe::Damaged { .. } => None,
-        });
-        heads.max_by_key(|(_, head)| head.incarnation)
+        })
+    }
+
+    fn newest_head(&self) -> Option<(u32, &Head)> {
+        self.heads().max_by_key(|(_, head)| head.incarnation)
+    }
+
+    /// Slots that must not be overwritten until the new head is durable. A head that nothing follows may be seen
+    /// although its sync failed: a power cut takes it away, and then the one before it is the newest again.
+    fn protected(&self) -> BTreeSet<u32> {
+        let mut heads: Vec<_> = self.heads().collect();
+        heads.sort_unstable_by_key(|(_, head)| Reverse(head.incarnation));
+        let mut protected = BTreeSet::new();
+        for (slot, head) in heads {
+            protected.insert(slot);
+            protected.extend(head.manifest.segments.iter().map(|sealed| sealed.slot));
+            if head.is_proven {
+                break;
+            }
+        }
+        protected
     }
 
     /// The newest head. The error says why the newest cannot be known.
@@ -192,14 +212,15 @@ fn start(
         slots.save_inventory()?;
     }
     let evidence = found.evidence(&ledger);
-    let live = |slot: &u32| ledger.segments.iter().any(|segment| segment.slot == *slot);
-    slots.free = found.files.keys().copied().filter(|s| !live(s) && !evidence.contains(s)).collect();
+    let protected = found.protected();
+    let unused = |slot: &u32| !protected.contains(slot) && !evidence.contains(slot);
+    slots.free = found.files.keys().copied().filter(unused).collect();
     if slots.free.is_empty() {
         slots.make_now()?;
     }
     let slot = slots.free.pop_front().expect("one was made");
 
-    let (moved, void) = moves::leave_tail(&mut ledger, &groups, tail.as_ref(), options.segment_bytes);
+    let moved = moves::leave_tail(&mut ledger, &groups, tail.as_ref(), options.segment_bytes);
     let file = slots.files[slot as usize].clone().expect("a free slot has a file");
     let mut committer = Committer::new(ledger, file, last_number + 1, incarnation, &options);
     moves::write_head(&mut committer, slot, &moved, tail.as_ref(), &mut groups);
@@ -214,13 +235,27 @@ fn start(
         let mut committer = wal.committer.lock();
         wal.complete(&mut committer)?;
         moves::enter(&mut committer.ledger, &moved);
-        let mut slots = wal.slots.lock();
-        slots.free.extend(void);
+        // Proves the head to the next recovery.
+        wal.mark_step(&mut committer)?;
+        wal.free_unneeded(&committer, &evidence);
         // Only now: until the head is durable, the files in their place are what says that they are damaged.
+        let mut slots = wal.slots.lock();
         if !evidence.is_empty() {
             slots.set_aside(&evidence)?;
         }
         wal.shared.lock().files.clone_from(&slots.files);
     }
     Ok(wal)
+}
+
+impl Wal {
+    /// The new head is durable: whatever it does not name is free.
+    fn free_unneeded(&self, committer: &Committer, evidence: &[u32]) {
+        let live = |slot: u32| committer.ledger.segments.iter().any(|segment| segment.slot == slot);
+        let mut slots = self.slots.lock();
+        let free: Vec<u32> = (0..slots.files.len() as u32)
+            .filter(|slot| slots.files[*slot as usize].is_some() && !live(*slot) && !evidence.contains(slot))
+            .collect();
+        slots.free = free.into();
+    }
 }

@@ -6,12 +6,9 @@ use crate::format::BLOCK_BYTES;
 use crate::wal::batch::{self, BatchHeader, BatchKind, Item};
 use crate::wal::head::Manifest;
 use crate::wal::record::Kind;
-use crate::wal::slots::blank_block;
 
 /// Read at once while scanning, bytes.
 const READ_BYTES: usize = 1024 * 1024;
-/// A first block that differs from a blank one by at most so many bits is a damaged blank one.
-const BLANK_DISTANCE_BITS_MAX: u32 = 8;
 
 /// A sound head, or one whose damage concerns single groups.
 #[derive(Debug)]
@@ -19,6 +16,8 @@ pub(super) struct Head {
     pub(super) incarnation: u64,
     pub(super) number: u64,
     pub(super) manifest: Manifest,
+    /// Another batch follows: it was written after the head's sync had returned.
+    pub(super) is_proven: bool,
 }
 
 #[derive(Debug)]
@@ -69,15 +68,15 @@ pub(super) fn probe(file: &dyn DiskFile, slot: u32, segment_bytes: u64) -> Resul
         return Ok(Probe::Damaged { newest_batch, why, harmless: false });
     }
     let first = load(file, BLOCK_BYTES as u64)?;
-    let header = BatchHeader::decode(&first, 0).filter(|header| header.slot == slot);
-    match header {
+    let header = BatchHeader::decode(&first, 0);
+    match header.filter(|header| header.slot == slot) {
         Some(header) if header.kind == BatchKind::Blank => Ok(Probe::Blank),
         Some(header) if header.kind == BatchKind::Head && header.extent() <= bytes => {
             probe_head(file, &header, bytes)
         }
         _ => {
             let newest_batch = newest_batch(file, bytes)?;
-            let harmless = newest_batch.is_some() || resembles_blank(&first, slot);
+            let harmless = header.is_none() && is_one_bit_off(&first, slot);
             Ok(Probe::Damaged { newest_batch, why: "its first header is damaged".into(), harmless })
         }
     }
@@ -92,7 +91,11 @@ fn probe_head(file: &dyn DiskFile, header: &BatchHeader, bytes: u64) -> Result<P
     });
     let whole = batch::is_whole(&contents, 0, header);
     if whole && let Some(manifest) = manifest {
-        return Ok(Probe::Head(Head { incarnation, number, manifest }));
+        let mut next = vec![0; batch::HEADER_BYTES];
+        let count = file.read_at(header.extent(), &mut next)?;
+        let is_proven = BatchHeader::decode(&next[..count], header.extent())
+            .is_some_and(|next| next.incarnation == incarnation && next.number == number + 1);
+        return Ok(Probe::Head(Head { incarnation, number, manifest, is_proven }));
     }
     let newest_batch = newest_batch(file, bytes)?.max(Some((incarnation, number)));
     if newest_batch == Some((incarnation, number)) {
@@ -100,7 +103,7 @@ fn probe_head(file: &dyn DiskFile, header: &BatchHeader, bytes: u64) -> Result<P
     }
     let readable = batch::records(&contents, 0, header).all(|item| !matches!(item, Item::Unreadable { .. }));
     Ok(match manifest {
-        Some(manifest) if readable => Probe::Head(Head { incarnation, number, manifest }),
+        Some(manifest) if readable => Probe::Head(Head { incarnation, number, manifest, is_proven: true }),
         _ => Probe::Damaged { newest_batch, why: "its head is damaged".into(), harmless: true },
     })
 }
@@ -134,8 +137,14 @@ pub(super) fn has_later_batch(contents: &[u8], from: u64, incarnation: u64, numb
     })
 }
 
-fn resembles_blank(first: &[u8], slot: u32) -> bool {
-    let blank = blank_block(slot);
-    let bits = first.iter().zip(&blank).take(batch::HEADER_BYTES).map(|(a, b)| (a ^ b).count_ones());
-    bits.sum::<u32>() <= BLANK_DISTANCE_BITS_MAX
+/// True if flipping one bit back gives a header that belongs here: then it is known what the file was. Anything else
+/// may hide a newer segment.
+fn is_one_bit_off(first: &[u8], slot: u32) -> bool {
+    let mut block = first.get(..batch::HEADER_BYTES).unwrap_or(&[]).to_vec();
+    (0..block.len() * 8).any(|bit| {
+        block[bit / 8] ^= 1 << (bit % 8);
+        let header = BatchHeader::decode(&block, 0);
+        block[bit / 8] ^= 1 << (bit % 8);
+        header.is_some_and(|h| h.slot == slot && matches!(h.kind, BatchKind::Head | BatchKind::Blank))
+    })
 }

@@ -92,10 +92,12 @@ impl Driver {
             body.extend_from_slice(&self.serial.to_le_bytes());
             entries.push(LogEntry { index, term: self.term, body: body.into() });
         }
-        for entry in &entries {
-            self.model.issue(group, Record::Entry(entry.clone()));
+        let done = self.model.done_after(entries.len());
+        wal.append(group, entries.clone(), done)?;
+        for entry in entries {
+            self.model.issue(group, Record::Entry(entry));
         }
-        wal.append(group, entries, self.model.done())
+        Ok(())
     }
 
     fn vote(&mut self, wal: &Wal) -> Result<(), Error> {

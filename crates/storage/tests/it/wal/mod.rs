@@ -2,6 +2,12 @@
 
 mod basics;
 mod crash;
+mod faults;
+mod golden;
+mod rot;
+mod threads;
+
 mod driver;
+mod layout;
 mod model;
 mod rig;

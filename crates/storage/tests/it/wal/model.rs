@@ -47,7 +47,9 @@ pub fn apply(state: &mut State, group: u64, record: &Record) {
     match record {
         Record::Entry(entry) => log.entries.push(entry.clone()),
         Record::Vote(vote) => log.vote = Some(vote.clone()),
-        Record::Truncate(kept) => log.entries.retain(|entry| kept.is_some_and(|(_, kept)| entry.index <= kept)),
+        Record::Truncate(kept) => {
+            log.entries.retain(|entry| kept.is_some_and(|(_, kept)| entry.index <= kept))
+        }
         Record::Purge(upto) => {
             if log.purged.is_none_or(|(_, purged)| purged < upto.1) {
                 log.purged = Some(*upto);
@@ -69,6 +71,8 @@ pub struct Model {
     acknowledged: Arc<Mutex<usize>>,
     /// Committed positions that were noted, per group: any of them may be found.
     pub committed: BTreeMap<u64, BTreeSet<u64>>,
+    /// On a full disk votes and purges go ahead of entries that find no room.
+    pub overtaking: bool,
 }
 
 impl Model {
@@ -79,12 +83,18 @@ impl Model {
 
     /// Acknowledges all that was issued up to now; acknowledgements must come in order.
     pub fn done(&self) -> Done {
-        let (acknowledged, upto) = (self.acknowledged.clone(), self.records.len());
+        self.done_after(0)
+    }
+
+    /// The same, for so many records that are issued next.
+    pub fn done_after(&self, count: usize) -> Done {
+        let (acknowledged, upto) = (self.acknowledged.clone(), self.records.len() + count);
+        let overtaking = self.overtaking;
         Box::new(move |result| {
             if result.is_ok() {
                 let mut acknowledged = acknowledged.lock();
-                assert!(*acknowledged <= upto, "acknowledged out of order");
-                *acknowledged = upto;
+                assert!(overtaking || *acknowledged <= upto, "acknowledged out of order");
+                *acknowledged = upto.max(*acknowledged);
             }
         })
     }
