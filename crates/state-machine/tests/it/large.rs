@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_state_machine::command::{
-    Attach, CommandKind, NewMessage, Purge, PutQueue, Send, Settle, SettleAction, SettleItem, TokenRange,
+    Attach, CommandKind, NewMessage, Purge, PutQueue, Receive, Send, Settle, SettleAction, SettleItem,
+    TokenRange,
 };
 use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::{Machine, MachineKind};
@@ -182,4 +183,34 @@ fn nothing_is_dirty_after_a_checkpoint_and_settling_all_leaves_few_rows() {
     let loaded = rows.load(KIND).unwrap();
     assert_eq!(loaded.digest(), driver.machine.digest());
     assert_eq!(loaded.queue_info(1), driver.machine.queue_info(1));
+}
+
+#[test]
+fn checkpoints_of_every_size_across_the_borders_of_rows_load_to_the_same_machine() {
+    let mut driver = queue();
+    let mut rows = Rows::default();
+    for round in 0..700_u64 {
+        // Four of each: answers fill their first row of 2,048, remembered ids two of 256, results ten of 64.
+        let message = |part| NewMessage { dedup: Some(id(10_000 + 4 * round + part)), ..Default::default() };
+        let messages: Vec<NewMessage> = (0..if round < 150 { 1 } else { 4 }).map(message).collect();
+        let count = messages.len() as u32;
+        let (producer, request) = (
+            round.is_multiple_of(2).then(|| id(1)),
+            (!round.is_multiple_of(2)).then(|| id(1_000_000 + round)),
+        );
+        let send = Send { uid: 1, producer, producer_sequence: round / 2 + 1, request, messages };
+        assert!(matches!(driver.one(CommandKind::Send(send)), Reply::Sent(_)));
+        let (consumer, request) = (id(2), id(2_000_000 + round));
+        let receive = Receive { uid: 1, consumer, request, messages_max: count, ..Default::default() };
+        let Reply::Received { deliveries } = driver.one(CommandKind::Receive(receive)) else {
+            panic!("no receive")
+        };
+        assert_eq!(deliveries.len(), count as usize);
+        let item = SettleItem { action: SettleAction::Ack.into(), up_to: u64::MAX, ..Default::default() };
+        driver.one(CommandKind::Settle(Settle { uid: 1, consumer, items: vec![item] }));
+        rows.checkpoint(&mut driver.machine, true);
+        let loaded = rows.load(KIND).unwrap_or_else(|why| panic!("round {round}: {why}"));
+        assert_eq!(loaded.digest(), driver.machine.digest(), "round {round}");
+    }
+    invariants::check(&rows.load(KIND).unwrap()).unwrap();
 }
