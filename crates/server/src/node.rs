@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use phalanx_raft::{Groups, NodeContext, RaftOptions};
@@ -103,6 +103,7 @@ pub(crate) struct Base {
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: JoinSet<()>,
     pub(crate) drive: Arc<dyn DriveHandle>,
+    pub(crate) wal: Weak<Wal>,
     pub(crate) reporter: tonic_health::server::HealthReporter,
     _lock: phalanx_storage::disk::DiskLock,
 }
@@ -155,6 +156,7 @@ impl Node {
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
             drive,
+            wal: Arc::downgrade(&wal),
             reporter: tonic_health::server::HealthReporter::new(),
             _lock: lock,
         };

@@ -2,7 +2,7 @@
 //!
 //! Bounded in time: what is not done in [`HANDOVER_MAX`] and [`DRAIN_MAX`] is cut. Nothing that was acknowledged depends on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -18,10 +18,12 @@ pub const HANDOVER_MAX: Duration = Duration::from_secs(3);
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Time for the groups to stop.
 const STOP_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked at whether the log is free.
+const FREE_LOOK: Duration = Duration::from_millis(5);
 
 impl RunningNode {
     /// Stops accepting, hands leaderships to peers that are up to date, lets calls finish, stops.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         let state = Arc::clone(self.state());
         tracing::info!(node = state.node(), "stops");
         self.base.health.set_ready(false);
@@ -33,16 +35,18 @@ impl RunningNode {
         if tokio::time::timeout(DRAIN_MAX, self.base.clients_done.cancelled()).await.is_err() {
             tracing::info!("calls of clients are cut off");
         }
+        let node = state.node();
+        drop(state);
         self.end().await;
-        tracing::info!(node = state.node(), "stopped");
+        tracing::info!(node, "stopped");
     }
 
     /// Stops at once, handing nothing over: what a crash leaves, but with the data directory free again when this returns.
-    pub async fn abort(mut self) {
+    pub async fn abort(self) {
         self.end().await;
     }
 
-    async fn end(&mut self) {
+    async fn end(mut self) {
         self.base.stop.cancel();
         self.base.clients.cut.cancel();
         self.base.peers.cut.cancel();
@@ -52,6 +56,17 @@ impl RunningNode {
             tracing::warn!("the groups did not stop in time");
         }
         self.base.tasks.shutdown().await;
+        let wal = Weak::clone(&self.base.wal);
+        drop(self);
+        // Tasks of connections that were cut hold the log, and with it the data directory, until they have noticed.
+        let freed = async {
+            while wal.strong_count() > 0 {
+                tokio::time::sleep(FREE_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(STOP_MAX, freed).await.is_err() {
+            tracing::warn!("something still holds the log of the stopped node");
+        }
     }
 }
 

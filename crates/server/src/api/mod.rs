@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod messages;
 pub mod queues;
 
+mod admin_call;
 mod consume;
 mod receive;
 mod send;

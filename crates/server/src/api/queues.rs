@@ -3,7 +3,6 @@
 //! What changes the catalog is done by the catalog's leader, which answers when the shard has followed; what looks is linearizable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use phalanx_proto::v1;
 use phalanx_proto::v1::queues_server::Queues;
@@ -13,10 +12,10 @@ use phalanx_state_machine::reply::Reply;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::authorize::{self, Target};
+use super::admin_call::{AdminCall, Whose, left};
+use crate::authorize::{self, Rule, Target};
 use crate::caller::{Caller, Listener};
-use crate::forward::{self, Loss};
-use crate::router::{self, Leader, Route};
+use crate::forward::Loss;
 use crate::shard::Shard;
 use crate::state::NodeState;
 use crate::{catalog_read, convert, status};
@@ -40,35 +39,41 @@ impl QueuesApi {
         Self { state, listener }
     }
 
-    /// Proposes a change of the catalog, and waits until its shard has followed: `done` looks at what the catalog has.
-    async fn change(
-        &self,
-        shard: &Shard,
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        rule: &'a Rule,
+        whose: Whose<'a>,
+        loss: Loss,
         deadline: Instant,
-        command: CommandKind,
-        done: impl Fn(&QueueEntry, Option<&QueueEntry>) -> bool,
-    ) -> Result<QueueEntry, Status> {
-        let row = match tokio::time::timeout_at(deadline, shard.batcher.submit(Command::from(command))).await
-        {
-            Ok(reply) => match reply? {
-                Reply::Queue(row) => *row,
-                Reply::Rejected(rejection) => return Err(status::from_rejection(&rejection)),
-                other => return Err(unexpected(&other)),
-            },
-            Err(_) => return Err(status::outcome_unknown("the catalog did not answer in time")),
-        };
-        let finished = shard.until(|machine| {
-            let now = machine.catalog_state()?.queue(row.uid);
-            done(&row, now).then(|| now.cloned())
-        });
-        match tokio::time::timeout_at(deadline, finished).await {
-            Ok(Some(now)) => Ok(now.unwrap_or(row)),
-            Ok(None) => Err(status::outcome_unknown("the node is stopping")),
-            Err(_) => Err(status::outcome_unknown(format!(
-                "the change of queue {:?} is in the catalog, but its shard has not followed in time: it will",
-                row.name
-            ))),
-        }
+    ) -> AdminCall<'a> {
+        AdminCall { state: &self.state, caller, rule, whose, deadline, loss }
+    }
+}
+
+/// Proposes a change of the catalog, and waits until its shard has followed: `done` looks at what the catalog has.
+async fn change(
+    shard: Arc<Shard>,
+    deadline: Instant,
+    command: CommandKind,
+    done: fn(&QueueEntry, Option<&QueueEntry>) -> bool,
+) -> Result<QueueEntry, Status> {
+    let row = match shard.batcher.submit_within(Command::from(command), left(deadline)).await? {
+        Reply::Queue(row) => *row,
+        Reply::Rejected(rejection) => return Err(status::from_rejection(&rejection)),
+        other => return Err(unexpected(&other)),
+    };
+    let finished = shard.until(|machine| {
+        let now = machine.catalog_state()?.queue(row.uid);
+        done(&row, now).then(|| now.cloned())
+    });
+    match tokio::time::timeout_at(deadline, finished).await {
+        Ok(Some(now)) => Ok(now.unwrap_or(row)),
+        Ok(None) => Err(status::outcome_unknown("the node is stopping")),
+        Err(_) => Err(status::outcome_unknown(format!(
+            "the change of queue {:?} is in the catalog, but its shard has not followed in time: it will",
+            row.name
+        ))),
     }
 }
 
@@ -86,10 +91,6 @@ fn unexpected(reply: &Reply) -> Status {
     status::internal("unexpected reply")
 }
 
-fn soon(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
 #[tonic::async_trait]
 impl Queues for QueuesApi {
     async fn create_queue(
@@ -103,19 +104,17 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let shard = match router::lead_catalog(&self.state, &caller).await? {
-            Leader::Here(shard) => shard,
-            Leader::There(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
-            }
-        };
-        let command = CreateQueue {
+        let command = CommandKind::CreateQueue(CreateQueue {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             settings: convert::settings_in(message.settings),
+        });
+        let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
+        let serve = |shard, _| {
+            let command = command.clone();
+            async move { Ok(convert::queue_out(&change(shard, deadline, command, confirmed).await?)) }
         };
-        let row = self.change(&shard, deadline, CommandKind::CreateQueue(command), confirmed).await?;
-        Ok(Response::new(convert::queue_out(&row)))
+        call.run(&message, serve).await
     }
 
     async fn update_queue(
@@ -129,20 +128,18 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let shard = match router::lead_catalog(&self.state, &caller).await? {
-            Leader::Here(shard) => shard,
-            Leader::There(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
-            }
-        };
-        let command = UpdateQueue {
+        let command = CommandKind::UpdateQueue(UpdateQueue {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             settings: convert::settings_in(message.settings),
             if_version: message.if_version,
+        });
+        let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
+        let serve = |shard, _| {
+            let command = command.clone();
+            async move { Ok(convert::queue_out(&change(shard, deadline, command, confirmed).await?)) }
         };
-        let row = self.change(&shard, deadline, CommandKind::UpdateQueue(command), confirmed).await?;
-        Ok(Response::new(convert::queue_out(&row)))
+        call.run(&message, serve).await
     }
 
     async fn delete_queue(
@@ -156,15 +153,14 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let shard = match router::lead_catalog(&self.state, &caller).await? {
-            Leader::Here(shard) => shard,
-            Leader::There(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
-            }
-        };
         let command = DeleteQueue { namespace: namespace.to_owned(), name: name.to_owned() };
-        self.change(&shard, deadline, CommandKind::DeleteQueue(command), gone).await?;
-        Ok(Response::new(v1::DeleteQueueResponse {}))
+        let command = CommandKind::DeleteQueue(command);
+        let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
+        let serve = |shard, _| {
+            let command = command.clone();
+            async move { change(shard, deadline, command, gone).await.map(|_| v1::DeleteQueueResponse {}) }
+        };
+        call.run(&message, serve).await
     }
 
     async fn purge_queue(
@@ -178,18 +174,17 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let local = match router::resolve(&self.state, &caller, namespace, name).await? {
-            Route::Local(local) => local,
-            Route::Remote(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Write, soon(deadline)).await;
+        let call = self.call(&caller, rule, Whose::Queue { namespace, name }, Loss::Write, deadline);
+        let serve = |shard: Arc<Shard>, entry: Option<QueueEntry>| async move {
+            let uid = entry.map_or(0, |entry| entry.uid);
+            let command = Command::from(CommandKind::Purge(Purge { uid }));
+            match shard.batcher.submit_within(command, left(deadline)).await? {
+                Reply::Purged { count } => Ok(v1::PurgeQueueResponse { removed: count }),
+                Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
+                other => Err(unexpected(&other)),
             }
         };
-        let command = Command::from(CommandKind::Purge(Purge { uid: local.uid }));
-        match local.shard.batcher.submit_within(command, soon(deadline)).await? {
-            Reply::Purged { count } => Ok(Response::new(v1::PurgeQueueResponse { removed: count })),
-            Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
-            other => Err(unexpected(&other)),
-        }
+        call.run(&message, serve).await
     }
 
     async fn get_queue(
@@ -203,19 +198,17 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let entry = router::find_fresh(&self.state, namespace, name).await?;
-        let shard = match router::lead(&self.state, &caller, entry.group).await? {
-            Leader::Here(shard) => shard,
-            Leader::There(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Read, soon(deadline)).await;
-            }
+        let call = self.call(&caller, rule, Whose::Queue { namespace, name }, Loss::Read, deadline);
+        let node = self.state.node();
+        let serve = |shard: Arc<Shard>, entry: Option<QueueEntry>| async move {
+            catalog_read::barrier(&shard, left(deadline)).await?;
+            let entry = entry.unwrap_or_default();
+            let info = shard.group.read(|machine| machine.queue_info(entry.uid));
+            let info =
+                info.ok_or_else(|| status::new(status::Reason::QueueGone, "the queue was deleted just now"))?;
+            Ok(convert::info_out(&entry, info, shard.clock.now_ms(), node))
         };
-        catalog_read::barrier(&shard, soon(deadline)).await?;
-        let info = shard.group.read(|machine| machine.queue_info(entry.uid));
-        let info =
-            info.ok_or_else(|| status::new(status::Reason::QueueGone, "the queue was deleted just now"))?;
-        let now_ms = shard.clock.now_ms();
-        Ok(Response::new(convert::info_out(&entry, info, now_ms, self.state.node())))
+        call.run(&message, serve).await
     }
 
     async fn list_queues(
@@ -228,28 +221,30 @@ impl Queues for QueuesApi {
         let rule = &authorize::LIST_QUEUES;
         self.state.admit(&caller, rule, &Target::Namespace(namespace))?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let shard = match router::lead_catalog(&self.state, &caller).await? {
-            Leader::Here(shard) => shard,
-            Leader::There(to) => {
-                return forward::unary(&caller, &to, rule, message, Loss::Read, soon(deadline)).await;
-            }
-        };
-        catalog_read::barrier(&shard, soon(deadline)).await?;
         let size = match message.page_size {
             0 => PAGE_SIZE_DEFAULT,
             size => size.min(PAGE_SIZE_MAX),
         } as usize;
-        let mut queues: Vec<v1::Queue> = shard.group.read(|machine| {
-            let rows =
-                machine.catalog_state().map(|catalog| catalog.list(namespace, &message.page_token, size + 1));
-            rows.unwrap_or_default().into_iter().map(convert::queue_out).collect()
-        });
-        let more = queues.len() > size;
-        queues.truncate(size);
-        let next_page_token = match queues.last() {
-            Some(last) if more => last.name.clone(),
-            Some(_) | None => String::new(),
+        let after = message.page_token.as_str();
+        let call = self.call(&caller, rule, Whose::Catalog, Loss::Read, deadline);
+        let serve = |shard: Arc<Shard>, _| async move {
+            catalog_read::barrier(&shard, left(deadline)).await?;
+            Ok(page(&shard, namespace, after, size))
         };
-        Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
+        call.run(&message, serve).await
     }
+}
+
+fn page(shard: &Shard, namespace: &str, after: &str, size: usize) -> v1::ListQueuesResponse {
+    let mut queues: Vec<v1::Queue> = shard.group.read(|machine| {
+        let rows = machine.catalog_state().map(|catalog| catalog.list(namespace, after, size + 1));
+        rows.unwrap_or_default().into_iter().map(convert::queue_out).collect()
+    });
+    let more = queues.len() > size;
+    queues.truncate(size);
+    let next_page_token = match queues.last() {
+        Some(last) if more => last.name.clone(),
+        Some(_) | None => String::new(),
+    };
+    v1::ListQueuesResponse { queues, next_page_token }
 }

@@ -6,6 +6,7 @@ mod authorization;
 mod batcher;
 mod bootstrap;
 mod configuration;
+mod damage;
 mod dispatch;
 mod errors;
 mod messages;
