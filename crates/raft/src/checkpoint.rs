@@ -1,7 +1,7 @@
 //! The durable checkpoint of one replica, and who may touch it when.
 //!
-//! The engine below has no old versions of a row, so a snapshot that is being read keeps checkpoints out until it is through or
-//! gives up; the log behind it grows meanwhile, and a snapshot that would push the log over its budget is ended.
+//! A snapshot is read while newer checkpoints are written: the store keeps what those change, within a bound, and ends a snapshot that
+//! is overtaken by too much. The log behind a snapshot that is being read is kept, unless the log is over its budget.
 //! Invariants: what is taken from the machine becomes durable as one batch, or the process stops; a checkpoint of the old machine is
 //! never written after a received snapshot was taken into use.
 
@@ -11,9 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use phalanx_state_machine::machine::{Changes, LoadError, Machine, MachineKind};
-use phalanx_storage::checkpoint::{Install, ManifestFields, ReplicaCheckpoint};
+use phalanx_storage::checkpoint::{self, Install, ManifestFields, ReplicaCheckpoint};
 use phalanx_storage::wal::{Done, Wal};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::blocking;
 use crate::context::{Executor, FatalError};
@@ -22,6 +21,8 @@ use crate::context::{Executor, FatalError};
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// Rows deleted in one slice of garbage collection: each slice keeps the engine busy for a few milliseconds.
 const GARBAGE_ROWS: usize = 5_000;
+/// Changed rows kept in memory for a snapshot that is being read, bytes.
+const SNAPSHOT_SAVED_BYTES: usize = 64 * 1024 * 1024;
 
 /// See the module.
 pub(crate) struct CheckpointStore {
@@ -31,9 +32,11 @@ pub(crate) struct CheckpointStore {
     wal: Arc<Wal>,
     executor: Arc<dyn Executor>,
     chunk_bytes: usize,
-    /// Shared while a snapshot is read; exclusive while a checkpoint is written or a received snapshot taken into use.
-    gate: Arc<RwLock<()>>,
+    /// Held while a checkpoint is written or a received snapshot taken into use.
+    gate: tokio::sync::Mutex<()>,
     durable: Mutex<Durable>,
+    /// Index of the snapshot that is being read.
+    reading: Mutex<Option<u64>>,
     on_fatal: Arc<dyn Fn(FatalError) + Send + Sync>,
 }
 
@@ -74,8 +77,9 @@ impl CheckpointStore {
             wal: shared.wal,
             executor: shared.executor,
             chunk_bytes: shared.chunk_bytes,
-            gate: Arc::new(RwLock::new(())),
+            gate: tokio::sync::Mutex::new(()),
             durable: Mutex::new(Durable { current, previous: None }),
+            reading: Mutex::new(None),
             on_fatal: shared.on_fatal,
         })
     }
@@ -88,6 +92,11 @@ impl CheckpointStore {
     /// The one before it: the log may be purged up to its index.
     pub(crate) fn previous(&self) -> Option<ManifestFields> {
         self.durable.lock().previous.clone()
+    }
+
+    /// Index of the snapshot that is being read: whoever reads it will need the log behind it.
+    pub(crate) fn reading(&self) -> Option<u64> {
+        *self.reading.lock()
     }
 
     async fn job<T: Send + 'static>(
@@ -112,7 +121,7 @@ impl CheckpointStore {
         &self,
         take: impl FnOnce(Option<&ManifestFields>) -> Option<Cut> + Send,
     ) -> Result<Option<ManifestFields>, phalanx_storage::Error> {
-        let _gate = self.gate.write().await;
+        let _gate = self.gate.lock().await;
         let durable = self.durable();
         let Some(Cut { fields, changes }) = take(durable.as_ref()) else { return Ok(None) };
         let rows: Vec<(Bytes, Option<Bytes>)> =
@@ -165,14 +174,12 @@ impl CheckpointStore {
         self.job(|rows| rows.collect_garbage(GARBAGE_ROWS)).await
     }
 
-    /// Reads the durable checkpoint, all of it as of now.
+    /// Reads the durable checkpoint, all of it as of now. One at a time.
     pub(crate) async fn stream(self: &Arc<Self>) -> Result<RowStream, phalanx_storage::Error> {
-        let guard = Arc::clone(&self.gate).read_owned().await;
-        let fields = self.durable().ok_or_else(|| phalanx_storage::Error::Engine {
-            operation: "read a snapshot",
-            why: "there is no checkpoint yet".to_owned(),
-        })?;
-        Ok(RowStream { store: Arc::clone(self), _guard: guard, fields, after: None, ended: false })
+        let rows = self.job(|rows| rows.stream(SNAPSHOT_SAVED_BYTES)).await?;
+        let fields = rows.manifest().fields.clone();
+        *self.reading.lock() = Some(fields.index);
+        Ok(RowStream { store: Arc::clone(self), rows: Some(rows), fields })
     }
 
     pub(crate) async fn begin_install(&self) -> Result<Install, phalanx_storage::Error> {
@@ -208,7 +215,7 @@ impl CheckpointStore {
         row_count: u64,
         swap: impl FnOnce(),
     ) -> Result<(), phalanx_storage::Error> {
-        let _gate = self.gate.write().await;
+        let _gate = self.gate.lock().await;
         match self.job(move |_| install.finish(fields, row_count)).await {
             Ok(manifest) => {
                 swap();
@@ -261,13 +268,12 @@ fn load_rows(
     }
 }
 
-/// A durable checkpoint being read. Keeps newer ones out as long as it lives.
+/// A durable checkpoint being read.
 pub(crate) struct RowStream {
     store: Arc<CheckpointStore>,
-    _guard: OwnedRwLockReadGuard<()>,
+    /// Gone when a read failed.
+    rows: Option<checkpoint::RowStream>,
     fields: ManifestFields,
-    after: Option<Bytes>,
-    ended: bool,
 }
 
 impl RowStream {
@@ -277,25 +283,20 @@ impl RowStream {
 
     /// The next rows, in key order; empty at the end.
     pub(crate) async fn next(&mut self) -> Result<Vec<(Bytes, Bytes)>, phalanx_storage::Error> {
-        if self.ended {
-            return Ok(Vec::new());
-        }
-        if let Some(pressure) = self.store.wal.pressure()
-            && pressure.used_bytes > pressure.budget_bytes
-            && pressure.pinned_by.iter().any(|(group, _)| *group == self.store.group)
-        {
-            // The log cannot shrink while this stream keeps checkpoints out.
-            return Err(phalanx_storage::Error::Overloaded {
-                pending_bytes: pressure.used_bytes,
-                bytes_max: pressure.budget_bytes,
-            });
-        }
-        let (after, chunk_bytes) = (self.after.clone(), self.store.chunk_bytes);
-        let rows = self.store.job(move |rows| rows.rows(after.as_deref(), chunk_bytes)).await?;
-        match rows.last() {
-            Some((key, _)) => self.after = Some(key.clone()),
-            None => self.ended = true,
-        }
-        Ok(rows)
+        let ended = || phalanx_storage::Error::Engine {
+            operation: "read a snapshot",
+            why: "an earlier read of it failed".to_owned(),
+        };
+        let mut rows = self.rows.take().ok_or_else(ended)?;
+        let chunk_bytes = self.store.chunk_bytes;
+        let (rows, next) = self.store.job(move |_| rows.next(chunk_bytes).map(|next| (rows, next))).await?;
+        self.rows = Some(rows);
+        Ok(next)
+    }
+}
+
+impl Drop for RowStream {
+    fn drop(&mut self) {
+        *self.store.reading.lock() = None;
     }
 }

@@ -81,7 +81,11 @@ async fn purge(group: &Group) {
     let purged = metrics.purged.map_or(0, |id| id.index);
     let kept = last.saturating_sub(group.options().log_keep_entries);
     // Under pressure all that is safe goes: whole segments count, so half measures free nothing.
-    let upto = if pinned_index(group).is_some() { previous.index } else { previous.index.min(kept) };
+    let safe = if pinned_index(group).is_some() { previous.index } else { previous.index.min(kept) };
+    // Whoever reads a snapshot needs what follows it, or it will need another one; but the log's budget is the limit.
+    let pressure = group.context.wal.pressure();
+    let over = pressure.is_some_and(|pressure| pressure.used_bytes > pressure.budget_bytes);
+    let upto = if over { safe } else { safe.min(group.store().checkpoint().reading().unwrap_or(u64::MAX)) };
     if upto <= purged {
         return;
     }

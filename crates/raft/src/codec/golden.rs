@@ -10,7 +10,8 @@ use openraft::EntryPayload;
 use phalanx_state_machine::command::{Batch, Command, CommandKind, Tick};
 
 use super::{
-    Body, decode_entry, decode_membership, decode_vote, encode_membership, encode_payload, encode_vote, replica_of_vote,
+    Body, decode_entry, decode_membership, decode_vote, encode_membership, encode_payload, encode_vote,
+    replica_of_vote,
 };
 use crate::types::{Membership, PeerNode, StoredMembership, log_id, vote};
 

@@ -109,6 +109,17 @@ pub fn quiet() -> RaftOptions {
 impl Cluster {
     /// Three nodes, each with a replica of every group, initialized and led.
     pub fn start(group_count: u64, options: RaftOptions) -> Self {
+        let wal_options = WalOptions {
+            segment_bytes: 4 << 20,
+            budget_bytes: 32 << 20,
+            batch_bytes_max: 1 << 20,
+            ..WalOptions::default()
+        };
+        Self::start_with(group_count, options, wal_options)
+    }
+
+    /// As [`Self::start`], with a log of the given size.
+    pub fn start_with(group_count: u64, options: RaftOptions, wal_options: WalOptions) -> Self {
         // Set RUST_LOG to see what the replicas say; a second cluster in the process finds it set up.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -128,13 +139,7 @@ impl Cluster {
         };
         let nodes = (1..=3).map(node).collect();
         let groups = (1..=group_count).collect();
-        let (requests, wal_options) = (AtomicU64::new(1), WalOptions::default());
-        let wal_options = WalOptions {
-            segment_bytes: 4 << 20,
-            budget_bytes: 32 << 20,
-            batch_bytes_max: 1 << 20,
-            ..wal_options
-        };
+        let requests = AtomicU64::new(1);
         let mut cluster = Self { nodes, groups, options, wal_options, control, requests, _dir: dir };
         for id in 1..=3 {
             cluster.boot(id);
@@ -314,6 +319,30 @@ impl Cluster {
 
     pub fn sent_total(&self, id: u64, group: u64) -> u64 {
         self.group(id, group).read(|machine| machine.queue_info(QUEUE).map_or(0, |info| info.sent_total))
+    }
+
+    /// Sends messages from many tasks at once; each is acknowledged.
+    pub fn send_many(&self, group: u64, tasks: usize, count: usize, body: &[u8]) {
+        let leader = self.group(self.leader(group), group);
+        let task = |_| {
+            let leader = Arc::clone(&leader);
+            let sends: Vec<_> = (0..count).map(|_| self.new_send(body)).collect();
+            async move {
+                for send in &sends {
+                    // Refused for too much in flight: nothing was written, so try again.
+                    let reply = loop {
+                        match propose_once(&leader, send).await {
+                            Err(ProposeError::Overloaded { retry_after, .. }) => {
+                                tokio::time::sleep(retry_after).await
+                            }
+                            other => break other,
+                        }
+                    };
+                    assert!(matches!(reply, Ok(Reply::Sent(_))), "{reply:?}");
+                }
+            }
+        };
+        self.block_on(futures::future::join_all((0..tasks).map(task)));
     }
 
     /// Cuts a checkpoint on a node.

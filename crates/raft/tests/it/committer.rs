@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use phalanx_storage::wal::Wal;
+
+/// Pause before trying again on a full log.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct State {
@@ -40,7 +44,14 @@ impl Committer {
                     }
                     state.pending = false;
                 }
-                while wal.commit_pending().expect("commit") {
+                loop {
+                    match wal.commit_pending() {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        // What waits stays in place until something was purged.
+                        Err(phalanx_storage::Error::DiskFull { .. }) => std::thread::sleep(FULL_PAUSE),
+                        Err(error) => panic!("commit: {error}"),
+                    }
                     if inner.0.lock().stop {
                         return;
                     }

@@ -1,51 +1,41 @@
 //! What is acknowledged is on every replica, and stays.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use phalanx_raft::ProposeError;
-use phalanx_state_machine::reply::Reply;
 
-use crate::cluster::{Cluster, eventually, propose_once, quiet, replica_of};
+use crate::cluster::{Cluster, eventually, quiet, replica_of};
 
 #[test]
 fn many_proposers_make_the_same_machine_on_every_replica() {
     let cluster = Cluster::start(3, quiet());
-    let acknowledged = Arc::new(AtomicU64::new(0));
-    let tasks = cluster.groups.iter().flat_map(|group| {
-        let leader = cluster.leader(*group);
-        (0..16).map(move |_| (leader, *group))
+    std::thread::scope(|scope| {
+        for group in &cluster.groups {
+            scope.spawn(|| cluster.send_many(*group, 16, 20, b"hello"));
+        }
     });
-    let tasks: Vec<_> = tasks
-        .map(|(leader, group)| {
-            let group = cluster.group(leader, group);
-            let sends: Vec<_> = (0..20).map(|_| cluster.new_send(b"hello")).collect();
-            let acknowledged = Arc::clone(&acknowledged);
-            async move {
-                for send in &sends {
-                    // Refused for too much in flight: nothing was written, so try again.
-                    let reply = loop {
-                        match propose_once(&group, send).await {
-                            Err(ProposeError::Overloaded { retry_after, .. }) => {
-                                tokio::time::sleep(retry_after).await
-                            }
-                            other => break other,
-                        }
-                    };
-                    assert!(matches!(reply, Ok(Reply::Sent(_))), "{reply:?}");
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        })
-        .collect();
-    cluster.block_on(futures::future::join_all(tasks));
-    assert_eq!(acknowledged.load(Ordering::Relaxed), 3 * 16 * 20);
     for group in cluster.groups.clone() {
         cluster.agree(group);
         for id in 1..=3 {
             assert_eq!(cluster.sent_total(id, group), 16 * 20);
         }
     }
+    cluster.no_fatal();
+}
+
+#[test]
+fn a_node_that_is_stopped_in_good_order_leaves_the_others_serving() {
+    let mut cluster = Cluster::start(3, quiet());
+    for id in 1..=3 {
+        cluster.stop(id);
+        for group in cluster.groups.clone() {
+            cluster.send(group, 3, b"meanwhile");
+        }
+        cluster.boot(id);
+    }
+    for group in cluster.groups.clone() {
+        cluster.agree(group);
+        assert_eq!(cluster.sent_total(1, group), 9);
+    }
+    // Nobody calls a shutdown a failure.
     cluster.no_fatal();
 }
 

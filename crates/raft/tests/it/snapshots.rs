@@ -2,6 +2,8 @@
 
 use phalanx_raft::RaftOptions;
 
+use phalanx_storage::wal::WalOptions;
+
 use crate::cluster::{Cluster, eventually, quiet};
 
 fn purging() -> RaftOptions {
@@ -83,5 +85,28 @@ fn a_replica_restarts_from_its_checkpoint_and_a_purged_log() {
     let after = cluster.agree(1);
     assert_eq!(after.digest, before.digest);
     assert!(after.purged > 0);
+    cluster.no_fatal();
+}
+
+#[test]
+fn a_log_near_its_budget_is_relieved_by_checkpoints() {
+    // Nothing else would cut one: not time, not rows, not bytes.
+    let options = RaftOptions { checkpoint_rows: usize::MAX, checkpoint_bytes: u64::MAX, ..quiet() };
+    let small = WalOptions {
+        segment_bytes: 256 << 10,
+        budget_bytes: 4 << 20,
+        batch_bytes_max: 64 << 10,
+        ..WalOptions::small()
+    };
+    let cluster = Cluster::start_with(2, options, small.clone());
+    let body = vec![b'x'; 8 << 10];
+    let sends = 4 * small.budget_bytes as usize / body.len();
+    // One group writes, the other holds a few entries in the oldest segment.
+    cluster.send(2, 3, b"old");
+    cluster.send_many(1, 32, sends / 32, &body);
+    for group in cluster.groups.clone() {
+        let status = cluster.agree(group);
+        assert!(status.purged > 0, "{status:?}");
+    }
     cluster.no_fatal();
 }
