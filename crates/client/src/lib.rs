@@ -66,5 +66,5 @@ pub use consumer::{Consumer, ConsumerBuilder, Delivery, ReturnReason, Settlement
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
-pub use producer::{BatchConfirmation, Confirmation, Producer, ProducerBuilder};
+pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder};
 pub use receiver::Receiver;

@@ -141,6 +141,7 @@ struct Clerk {
 impl Clerk {
     async fn run(self) {
         tokio::select! {
+            biased;
             () = self.write() => {}
             () = self.expire() => {}
         }

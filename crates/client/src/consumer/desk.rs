@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::limits;
 
 /// Streams on which a settle may stay unanswered before it is given up.
-const WRITES_MAX: u32 = 3;
+const WRITES_MAX: u32 = 10;
 /// Tokens of one answer that are looked at: no consumer holds more.
 const OUTCOME_TOKENS_MAX: usize = limits::CONSUMER_WINDOW_MESSAGES_MAX as usize;
 

@@ -21,6 +21,9 @@ use crate::error::Error;
 /// Deliveries held beyond the window that are still taken for a late change of it, and not for a broken server.
 const SLACK: usize = 1_024;
 
+/// A delivery, and its lease.
+pub(super) type Arrived = (v1::Delivery, Arc<Lease>);
+
 pub(super) struct Hand {
     state: Mutex<State>,
     waker: AtomicWaker,
@@ -30,7 +33,7 @@ pub(super) struct Hand {
 
 struct State {
     held: BTreeMap<u64, Held>,
-    ready: VecDeque<(v1::Delivery, Arc<Lease>)>,
+    ready: VecDeque<Arrived>,
     window: v1::Window,
     /// Largest number of messages that the window ever allowed.
     window_peak: usize,
@@ -63,10 +66,7 @@ impl Hand {
     }
 
     /// The next delivery for the application; `None`: there will be no more.
-    pub(super) fn poll_next(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(v1::Delivery, Arc<Lease>), Error>>> {
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrived, Error>>> {
         self.waker.register(cx.waker());
         let now = Instant::now();
         let mut state = self.state.lock();

@@ -64,6 +64,7 @@ impl Lease {
                 return ReturnReason::Expired;
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }

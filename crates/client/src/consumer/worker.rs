@@ -85,6 +85,7 @@ impl Worker {
         // Also when the task is dropped midway: whoever holds a delivery learns of it.
         let farewell = Farewell { hand: self.hand.clone(), desk: self.desk.clone() };
         let result = tokio::select! {
+            biased;
             result = self.drive(first) => result,
             never = self.sweep() => match never {},
         };

@@ -99,6 +99,15 @@ pub struct Producer {
     inner: Arc<Inner>,
 }
 
+/// A message that [`Producer::try_enqueue`] did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotEnqueued {
+    /// The message.
+    pub message: Message,
+    /// `None`: the window has no room now.
+    pub error: Option<Error>,
+}
+
 struct Inner {
     window: Arc<Window>,
     _task: AbortOnDropHandle<()>,
@@ -128,8 +137,8 @@ impl Producer {
     /// Takes a message if the window has room now.
     ///
     /// # Errors
-    /// The message and `None` when there is no room; the message and an error when it can never be taken.
-    pub fn try_enqueue(&self, message: Message) -> Result<Confirmation, (Message, Option<Error>)> {
+    /// The message again, and why it can never be taken, if there is more to it than no room.
+    pub fn try_enqueue(&self, message: Message) -> Result<Confirmation, Box<NotEnqueued>> {
         self.inner.window.try_enqueue(message)
     }
 

@@ -12,6 +12,7 @@ use phalanx_proto::v1;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::NotEnqueued;
 use super::confirmation::{BatchConfirmation, Confirmation, Promise};
 use crate::error::Error;
 use crate::id::Id;
@@ -45,6 +46,7 @@ pub(super) struct Item {
     pub(super) slot: Slot,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub(super) enum Load {
     /// May share a batch with others.
     One(v1::Message),
@@ -140,19 +142,20 @@ impl Window {
         Ok(Confirmation(receiver))
     }
 
-    pub(super) fn try_enqueue(&self, message: Message) -> Result<Confirmation, (Message, Option<Error>)> {
+    pub(super) fn try_enqueue(&self, message: Message) -> Result<Confirmation, Box<NotEnqueued>> {
+        let refuse = |message, error| Err(Box::new(NotEnqueued { message, error }));
         let bytes = message.size();
         if let Err(error) = check(&[bytes]) {
-            return Err((message, Some(error)));
+            return refuse(message, Some(error));
         }
         // Someone who waits comes first.
-        let Ok(_line) = self.line.try_lock() else { return Err((message, None)) };
+        let Ok(_line) = self.line.try_lock() else { return refuse(message, None) };
         let mut state = self.lock();
         if state.closed {
-            return Err((message, Some(Error::Closed)));
+            return refuse(message, Some(Error::Closed));
         }
         if !state.has_room(&self.limits, 1, bytes) {
-            return Err((message, None));
+            return refuse(message, None);
         }
         let (sender, receiver) = oneshot::channel();
         state.push(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));

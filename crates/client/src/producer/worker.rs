@@ -55,6 +55,7 @@ impl Worker {
     /// Runs until the producer is closed and all is answered.
     pub(super) async fn run(self, first: Wire) {
         tokio::select! {
+            biased;
             () = self.drive(first) => {}
             () = self.expire() => {}
         }

@@ -14,7 +14,7 @@ async fn filled(nodes: u64, messages: usize) -> (Cluster, Client) {
     let cluster = Cluster::start(nodes);
     let client = cluster.client().await;
     if messages > 0 {
-        client.send("q", (0..messages).map(|i| i.to_string())).await.unwrap();
+        client.send("q", (0..messages).map(|i| i.to_string())).await.expect("the queue is there");
     }
     (cluster, client)
 }
@@ -25,7 +25,7 @@ async fn next(consumer: &mut Consumer) -> Delivery {
 }
 
 fn body(delivery: &Delivery) -> String {
-    String::from_utf8(delivery.body().to_vec()).unwrap()
+    String::from_utf8_lossy(delivery.body()).into_owned()
 }
 
 fn held(cluster: &Cluster) -> usize {

@@ -5,7 +5,7 @@ use phalanx_proto::v1::cluster_server::Cluster as ClusterService;
 use phalanx_proto::v1::queues_server::Queues;
 use tonic::{Request, Response, Status};
 
-use super::{Fault, Node, Queue, name, refusal};
+use super::{Fault, Node, name, refusal};
 
 impl Node {
     fn queue(&self, name: String) -> Result<Response<v1::Queue>, Status> {
@@ -29,7 +29,7 @@ impl Queues for Node {
         request: Request<v1::CreateQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
         let name = request.into_inner().name;
-        self.cluster.state.lock().queues.entry(name.clone()).or_insert_with(Queue::default);
+        self.cluster.state.lock().queues.entry(name.clone()).or_default();
         self.queue(name)
     }
 
