@@ -90,7 +90,10 @@ pub fn show<T: Serialize>(output: Output, value: &T, table: impl FnOnce() -> Str
 /// A table with a head.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled).set_header(head.to_vec());
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head.to_vec());
     table.add_rows(rows);
     table.to_string()
 }

@@ -15,7 +15,9 @@ use crate::output::Failure;
 pub fn delivery(page: &mut Vec<u8>, delivery: &Delivery, output: Output) -> Result<(), Failure> {
     match output {
         Output::Raw => page.extend_from_slice(delivery.body()),
-        Output::Json => serde_json::to_writer(&mut *page, &value(delivery)).map_err(|e| Failure::new(e.to_string()))?,
+        Output::Json => {
+            serde_json::to_writer(&mut *page, &value(delivery)).map_err(|e| Failure::new(e.to_string()))?
+        }
         Output::Table => line(page, delivery)?,
     }
     page.push(b'\n');
@@ -42,7 +44,8 @@ fn value(delivery: &Delivery) -> Value {
     object.insert("sequence".to_owned(), json!(delivery.sequence()));
     object.insert("token".to_owned(), json!(delivery.token()));
     object.insert("attempt".to_owned(), json!(delivery.attempt()));
-    let enqueued = delivery.enqueued().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let enqueued =
+        delivery.enqueued().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     object.insert("enqueued_ms".to_owned(), json!(u64::try_from(enqueued).unwrap_or(u64::MAX)));
     text_or_base64(&mut object, "body", delivery.body());
     if !message.group.is_empty() {

@@ -17,7 +17,9 @@ pub fn bar(total: Option<u64>, what: &str) -> ProgressBar {
             ProgressBar::with_draw_target(Some(total), target),
             "{msg} {bar:32} {human_pos} of {human_len}, {per_sec}, {eta} left",
         ),
-        None => (ProgressBar::with_draw_target(None, target), "{spinner} {msg} {human_pos}, {per_sec}, {elapsed}"),
+        None => {
+            (ProgressBar::with_draw_target(None, target), "{spinner} {msg} {human_pos}, {per_sec}, {elapsed}")
+        }
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);

@@ -101,11 +101,14 @@ impl Latencies {
     const MAX_US: u64 = 60_000_000;
 
     fn new() -> Result<Self, Failure> {
-        Histogram::new_with_bounds(1, Self::MAX_US, 3).map(Self).map_err(|error| Failure::new(error.to_string()))
+        Histogram::new_with_bounds(1, Self::MAX_US, 3)
+            .map(Self)
+            .map_err(|error| Failure::new(error.to_string()))
     }
 
     fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, Self::MAX_US));
+        self.0
+            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, Self::MAX_US));
     }
 
     fn add(&mut self, other: &Self) -> Outcome {
@@ -130,10 +133,12 @@ pub async fn run(args: BenchArgs, common: &Common) -> Outcome {
     } else {
         connect(common).await?
     };
-    let workloads = if args.workloads.is_empty() { vec![Workload::W1, Workload::W2] } else { args.workloads.clone() };
+    let workloads =
+        if args.workloads.is_empty() { vec![Workload::W1, Workload::W2] } else { args.workloads.clone() };
     let mut results = Vec::new();
     for workload in workloads {
-        let pids = cluster.as_mut().map(|cluster| cluster.nodes().iter().filter_map(|node| node.pid()).collect());
+        let pids =
+            cluster.as_mut().map(|cluster| cluster.nodes().iter().filter_map(|node| node.pid()).collect());
         let figures = measure(&client, workload, &args, pids).await?;
         results.push(figures);
     }
@@ -142,7 +147,10 @@ pub async fn run(args: BenchArgs, common: &Common) -> Outcome {
     }
     present(&results, common.output)?;
     match results.iter().find(|figures| figures.lost > 0) {
-        Some(figures) => Err(Failure::new(format!("{}: {} confirmed messages did not come", figures.workload, figures.lost))),
+        Some(figures) => Err(Failure::new(format!(
+            "{}: {} confirmed messages did not come",
+            figures.workload, figures.lost
+        ))),
         None => Ok(()),
     }
 }
@@ -171,7 +179,8 @@ async fn measure(
     let mut producing = Vec::new();
     for place in 0..producers {
         let (client, queue, run) = (client.clone(), queue.clone(), Arc::clone(&run));
-        producing.push(tokio::spawn(async move { produce(&run, &client, &queue, place as u64, window).await }));
+        producing
+            .push(tokio::spawn(async move { produce(&run, &client, &queue, place as u64, window).await }));
     }
     let mut sends = Latencies::new()?;
     for task in producing {
@@ -230,7 +239,13 @@ fn figures(
 }
 
 /// Keeps `window` sends in flight until the run is over, then waits for the last ones.
-async fn produce(run: &Run, client: &Client, queue: &str, place: u64, window: usize) -> Result<Latencies, Failure> {
+async fn produce(
+    run: &Run,
+    client: &Client,
+    queue: &str,
+    place: u64,
+    window: usize,
+) -> Result<Latencies, Failure> {
     let producer = client.producer(queue).window(window).open().await?;
     let mut latencies = Latencies::new()?;
     let mut flying = FuturesUnordered::new();
@@ -262,7 +277,8 @@ async fn consume(run: Arc<Run>, mut consumer: Consumer) -> Result<(Latencies, Ve
         let Some(delivery) = next else { break };
         let delivery = delivery?;
         let field = |from: usize| {
-            let bytes = delivery.body().get(from..from + NUMBER_BYTES).and_then(|bytes| bytes.try_into().ok());
+            let bytes =
+                delivery.body().get(from..from + NUMBER_BYTES).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(u64::MAX, u64::from_be_bytes)
         };
         let (number, sent_us) = (field(0), field(NUMBER_BYTES));
@@ -314,9 +330,14 @@ fn present(results: &[Figures], output: Output) -> Outcome {
                 figures.workload.to_owned(),
                 thousands(figures.sent_per_second),
                 thousands(figures.consumed_per_second),
-                format!("{:.2} / {:.2} / {:.2}", figures.send_ms_p50, figures.send_ms_p99, figures.send_ms_max),
+                format!(
+                    "{:.2} / {:.2} / {:.2}",
+                    figures.send_ms_p50, figures.send_ms_p99, figures.send_ms_max
+                ),
                 format!("{} / {}", ms(figures.end_to_end_ms_p50), ms(figures.end_to_end_ms_p99)),
-                figures.node_cpu_seconds_per_million.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.1}")),
+                figures
+                    .node_cpu_seconds_per_million
+                    .map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.1}")),
                 figures.node_peak_mb.map_or_else(|| "-".to_owned(), thousands),
                 format!("{} / {}", figures.lost, figures.duplicated),
             ]

@@ -23,11 +23,16 @@ pub async fn run(args: ConsumeArgs, common: &Common) -> Outcome {
     let client = connect(common).await?;
     // One by one through a command: what waits here could be worked on elsewhere.
     let window = if args.exec.is_some() { 1 } else { args.window };
-    let window = args.count.map_or(window, |count| window.min(u32::try_from(count.max(1)).unwrap_or(u32::MAX)));
+    let window =
+        args.count.map_or(window, |count| window.min(u32::try_from(count.max(1)).unwrap_or(u32::MAX)));
     let opened = client.consumer(&args.queue).name(&args.name).window(window).open().await;
     let mut consumer = opened.map_err(|error| hint(error, &args.queue))?;
-    let mut session =
-        Session { stop: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?], args, common, done: 0 };
+    let mut session = Session {
+        stop: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
+        args,
+        common,
+        done: 0,
+    };
     let outcome = session.consume(&client, &mut consumer).await;
     // A clean goodbye gives back at once what is still in hand.
     let closed = consumer.close().await.map_err(Failure::from);
@@ -63,9 +68,16 @@ impl Session<'_> {
     }
 
     /// What has arrived, at least one; `None` when it is time to stop.
-    async fn next(&mut self, client: &Client, consumer: &mut Consumer) -> Result<Option<Vec<Delivery>>, Failure> {
+    async fn next(
+        &mut self,
+        client: &Client,
+        consumer: &mut Consumer,
+    ) -> Result<Option<Vec<Delivery>>, Failure> {
         let bounded = self.args.count.is_some() || self.args.follow;
-        let room = self.args.count.map_or(usize::MAX, |count| usize::try_from(count - self.done).unwrap_or(usize::MAX));
+        let room = self
+            .args
+            .count
+            .map_or(usize::MAX, |count| usize::try_from(count - self.done).unwrap_or(usize::MAX));
         let [interrupt, terminate] = &mut self.stop;
         let mut chunks = consumer.ready_chunks(room.clamp(1, self.args.window as usize));
         loop {
@@ -96,7 +108,9 @@ impl Session<'_> {
         for answer in join_all(chunk.into_iter().map(Delivery::ack)).await {
             match answer {
                 Ok(_) => self.done += 1,
-                Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}: it comes again")),
+                Err(error @ Error::LeaseOver { .. }) => {
+                    output::note(&format!("phalanx: {error}: it comes again"))
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -115,7 +129,9 @@ impl Session<'_> {
             }
         };
         match settled {
-            Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}: it comes again")),
+            Err(error @ Error::LeaseOver { .. }) => {
+                output::note(&format!("phalanx: {error}: it comes again"))
+            }
             other => other?,
         }
         Ok(())

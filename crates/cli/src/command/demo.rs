@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures::stream::StreamExt as _;
 use phalanx_client::{Client, Consumer, Message, Producer, QueueSettings};
 use phalanx_testkit::{LocalCluster, Ports};
 use serde::Serialize;
@@ -61,11 +60,19 @@ pub async fn run(args: DemoArgs, common: &Common) -> Outcome {
     output::note("starting three nodes ...");
     let mut cluster = LocalCluster::start(&options(data.path(), Ports::Free)?).await?;
     for node in cluster.nodes() {
-        output::note(&format!("  node {} at {}, pid {}", node.id(), node.address(), node.pid().unwrap_or_default()));
+        output::note(&format!(
+            "  node {} at {}, pid {}",
+            node.id(),
+            node.address(),
+            node.pid().unwrap_or_default()
+        ));
     }
     let client = Client::connect(cluster.addresses()).await?;
     let _queue = client.admin().create_queue(QUEUE, QueueSettings::default()).await?;
-    output::note(&format!("sending and consuming {} messages of {BODY_BYTES} bytes ...", thousands(args.messages)));
+    output::note(&format!(
+        "sending and consuming {} messages of {BODY_BYTES} bytes ...",
+        thousands(args.messages)
+    ));
 
     let consumer = client.consumer(QUEUE).open().await?;
     let consumed = tokio::spawn(consume(consumer, args.messages));
@@ -138,7 +145,11 @@ async fn consume(mut consumer: Consumer, messages: u64) -> Result<Seen, phalanx_
         // What has not come by then is lost: the report says so.
         let Ok(Some(delivery)) = tokio::time::timeout(STALL_DEADLINE, consumer.next()).await else { break };
         let delivery = delivery?;
-        let number = delivery.body().get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes);
+        let number = delivery
+            .body()
+            .get(..8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(u64::MAX, u64::from_be_bytes);
         match first_time.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
             Some(first) if *first => {
                 *first = false;
@@ -155,12 +166,19 @@ async fn consume(mut consumer: Consumer, messages: u64) -> Result<Seen, phalanx_
     Ok(seen)
 }
 
-async fn kill_leader(client: &Client, cluster: &mut LocalCluster, after: u64) -> Result<(u64, Instant), Failure> {
+async fn kill_leader(
+    client: &Client,
+    cluster: &mut LocalCluster,
+    after: u64,
+) -> Result<(u64, Instant), Failure> {
     let leader = client.admin().queue_info(QUEUE).await?.leader_node;
     let pid = cluster.node(leader).pid().unwrap_or_default();
     let at = Instant::now();
     cluster.node(leader).kill().await?;
-    output::note(&format!("kill -9 {pid}: node {leader}, the leader, after {} confirmations", thousands(after)));
+    output::note(&format!(
+        "kill -9 {pid}: node {leader}, the leader, after {} confirmations",
+        thousands(after)
+    ));
     Ok((leader, at))
 }
 
@@ -216,10 +234,15 @@ fn report(
 fn present(report: &Report, output: Output) -> Outcome {
     show(output, report, || {
         pairs(&[
-            ("sent", format!(
-                "{} in {:.1} s, {} a second, each on disk on a majority",
-                thousands(report.messages), report.seconds, thousands(report.messages_per_second)
-            )),
+            (
+                "sent",
+                format!(
+                    "{} in {:.1} s, {} a second, each on disk on a majority",
+                    thousands(report.messages),
+                    report.seconds,
+                    thousands(report.messages_per_second)
+                ),
+            ),
             ("leader killed", format!("node {}, started again", report.killed_node)),
             ("gap", format!("{} ms without a confirmation", thousands(report.gap_ms))),
             ("consumed", thousands(report.consumed)),
@@ -230,7 +253,9 @@ fn present(report: &Report, output: Output) -> Outcome {
         ])
     })?;
     if report.lost > 0 || report.out_of_order > 0 || !report.replicas_agree {
-        return Err(Failure::new("a promise was broken: please report this with the nodes' logs (--data DIR keeps them)"));
+        return Err(Failure::new(
+            "a promise was broken: please report this with the nodes' logs (--data DIR keeps them)",
+        ));
     }
     Ok(())
 }

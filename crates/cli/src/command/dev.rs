@@ -78,7 +78,12 @@ pub async fn run(args: DevArgs) -> Outcome {
 fn introduce(cluster: &mut LocalCluster, args: &DevArgs, dir: &Path) {
     for node in cluster.nodes() {
         let pid = node.pid().map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-        note(&format!("node {}  {}  pid {pid}  log {}", node.id(), node.address(), node.log_path().display()));
+        note(&format!(
+            "node {}  {}  pid {pid}  log {}",
+            node.id(),
+            node.address(),
+            node.log_path().display()
+        ));
     }
     let servers = if args.port == 7420 {
         String::new()

@@ -27,6 +27,8 @@ pub async fn connect(common: &Common) -> Result<Client, Failure> {
         .await
         .map_err(|error| {
             let servers = common.servers.join(", ");
-            Failure::new(format!("{error} (servers: {servers}; is a cluster running? `phalanx dev` starts one)"))
+            Failure::new(format!(
+                "{error} (servers: {servers}; is a cluster running? `phalanx dev` starts one)"
+            ))
         })
 }

@@ -69,7 +69,9 @@ pub async fn run(command: QueueCommand, common: &Common) -> Outcome {
     match command {
         QueueCommand::Create { name, settings } => {
             let queue = admin.create_queue(&name, merge(QueueSettings::default(), &settings)).await?;
-            show(common.output, &queue_json(&queue), || format!("queue {} is on shard {}", queue.name, queue.shard))
+            show(common.output, &queue_json(&queue), || {
+                format!("queue {} is on shard {}", queue.name, queue.shard)
+            })
         }
         QueueCommand::List => list(&admin.list_queues().await?, common.output),
         QueueCommand::Info { name } => info(&admin.queue_info(&name).await?, common.output),
@@ -84,7 +86,9 @@ pub async fn run(command: QueueCommand, common: &Common) -> Outcome {
         QueueCommand::Delete { name, yes } => {
             confirm(yes, &format!("Delete queue {name} with all its messages?"))?;
             admin.delete_queue(&name).await?;
-            show(common.output, &serde_json::json!({ "deleted": name }), || format!("queue {name} is deleted"))
+            show(common.output, &serde_json::json!({ "deleted": name }), || {
+                format!("queue {name} is deleted")
+            })
         }
         QueueCommand::Purge { name, yes } => {
             confirm(yes, &format!("Remove all messages of queue {name}?"))?;
@@ -111,7 +115,9 @@ fn confirm(yes: bool, question: &str) -> Outcome {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("standard input is not a terminal: say --yes to go on without being asked"));
+        return Err(Failure::usage(
+            "standard input is not a terminal: say --yes to go on without being asked",
+        ));
     }
     output::note(&format!("{question} [y/N]"));
     let mut answer = String::new();

@@ -27,8 +27,10 @@ pub async fn run(args: SendArgs, common: &Common) -> Outcome {
         (None, None) => read_all(BufReader::new(tokio::io::stdin()), "standard input").await?,
     };
     let client = connect(common).await?;
-    let sent = client.send(&args.queue, [message(&args, body)]).await.map_err(|error| hint(error, &args.queue))?;
-    let Sent { sequence, duplicate } = sent.first().copied().ok_or_else(|| Failure::new("the answer was empty"))?;
+    let sent =
+        client.send(&args.queue, [message(&args, body)]).await.map_err(|error| hint(error, &args.queue))?;
+    let Sent { sequence, duplicate } =
+        sent.first().copied().ok_or_else(|| Failure::new("the answer was empty"))?;
     show(common.output, &serde_json::json!({ "sequence": sequence, "duplicate": duplicate }), || {
         if duplicate {
             format!("already there as sequence {sequence}: its deduplication id was seen before")
@@ -84,7 +86,9 @@ async fn lines(args: &SendArgs, common: &Common) -> Outcome {
         None => pump(args, &producer, BufReader::new(tokio::io::stdin())).await?,
     };
     producer.close().await?;
-    show(common.output, &serde_json::json!({ "sent": count }), || format!("{} messages sent", thousands(count)))
+    show(common.output, &serde_json::json!({ "sent": count }), || {
+        format!("{} messages sent", thousands(count))
+    })
 }
 
 async fn producer(client: &Client, args: &SendArgs) -> Result<Producer, Failure> {
@@ -92,7 +96,11 @@ async fn producer(client: &Client, args: &SendArgs) -> Result<Producer, Failure>
 }
 
 /// Sends each line; answers how many were confirmed. The first failure ends it, and says how far it came.
-async fn pump(args: &SendArgs, producer: &Producer, mut reader: impl AsyncBufRead + Unpin) -> Result<u64, Failure> {
+async fn pump(
+    args: &SendArgs,
+    producer: &Producer,
+    mut reader: impl AsyncBufRead + Unpin,
+) -> Result<u64, Failure> {
     let (confirmations, waiting) = mpsc::channel(WINDOW);
     let confirmed = tokio::spawn(count_confirmed(waiting));
     let mut line = Vec::new();
@@ -107,7 +115,8 @@ async fn pump(args: &SendArgs, producer: &Producer, mut reader: impl AsyncBufRea
             line.pop();
         }
         if line.len() as u64 > BODY_BYTES_MAX {
-            refused = Some(Failure::new(format!("a line is longer than {} bytes", thousands(BODY_BYTES_MAX))));
+            refused =
+                Some(Failure::new(format!("a line is longer than {} bytes", thousands(BODY_BYTES_MAX))));
             break;
         }
         match producer.enqueue(message(args, line.clone())).await {

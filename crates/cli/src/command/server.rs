@@ -13,7 +13,7 @@ use crate::args::ServerArgs;
 use crate::output::{self, Failure, Outcome};
 
 /// What is logged unless `PHALANX_LOG` says otherwise.
-const DEFAULT_LOG: &str = "info,openraft=warn,sled=warn,h2=warn,hyper=warn,tower=warn";
+const DEFAULT_LOG: &str = "info,openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn";
 
 /// Runs `phalanx server`.
 pub async fn run(args: ServerArgs) -> Outcome {
@@ -49,7 +49,8 @@ async fn stop(node: RunningNode) -> Outcome {
 
 fn read(args: &ServerArgs) -> Result<NodeConfig, Failure> {
     let path = args.config.display();
-    let text = std::fs::read_to_string(&args.config).map_err(|error| Failure::new(format!("{path}: {error}")))?;
+    let text =
+        std::fs::read_to_string(&args.config).map_err(|error| Failure::new(format!("{path}: {error}")))?;
     let mut environment: Vec<(String, String)> = std::env::vars().collect();
     if args.insecure {
         environment.push(("PHALANX_INSECURE".to_owned(), "true".to_owned()));
@@ -59,8 +60,8 @@ fn read(args: &ServerArgs) -> Result<NodeConfig, Failure> {
 
 fn log(args: &ServerArgs) -> Outcome {
     let filter = std::env::var("PHALANX_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned());
-    let filter =
-        EnvFilter::try_new(&filter).map_err(|error| Failure::usage(format!("PHALANX_LOG={filter}: {error}")))?;
+    let filter = EnvFilter::try_new(&filter)
+        .map_err(|error| Failure::usage(format!("PHALANX_LOG={filter}: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if args.log_json {
         builder.json().init();

@@ -58,6 +58,11 @@ async fn change(
     command: CommandKind,
     done: fn(&QueueEntry, Option<&QueueEntry>) -> bool,
 ) -> Result<QueueEntry, Status> {
+    // A cluster's first entry may still be on its way: calls that come before it wait for it.
+    let founded = shard.until(|machine| machine.catalog_state()?.cluster().map(|_| ()));
+    if !matches!(tokio::time::timeout_at(deadline, founded).await, Ok(Some(()))) {
+        return Err(status::unavailable("the cluster is being founded"));
+    }
     let row = match shard.batcher.submit_within(Command::from(command), left(deadline)).await? {
         Reply::Queue(row) => *row,
         Reply::Rejected(rejection) => return Err(status::from_rejection(&rejection)),

@@ -1,1 +1,0 @@
-//! Deterministic simulation of the real node
