@@ -1,5 +1,8 @@
 //! What a checkpoint needs of a key-value store.
 
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
 use bytes::Bytes;
 
 use crate::Error;
@@ -48,5 +51,15 @@ pub trait Engine: Send + Sync + 'static {
     fn rewrite_step(&self, live_bytes: u64) -> Result<bool, Error> {
         let _ = live_bytes;
         Ok(false)
+    }
+}
+
+/// An engine's answer about its file: bytes that make no sense to it, or a file that ends early, are damage, the rest is the system's.
+pub(super) fn file_error(operation: &'static str, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+            Error::Corrupt { what: path.display().to_string(), why: format!("{operation}: {error}") }
+        }
+        _ => Error::io(operation, path, error),
     }
 }

@@ -1,6 +1,6 @@
 //! redb as the engine: copy-on-write pages with checksums, one file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +13,15 @@ use redb::{
 
 use crate::Error;
 
-use super::engine::Engine;
+use super::engine::{Engine, file_error};
 use super::space::read_through;
+use super::stores::{Stores, sync};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// redb's page cache, bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// A store is not rewritten before it takes this much, bytes. redb reuses its free pages, so that it hardly ever is.
+const REWRITE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 struct RedbEngine {
     db: Database,
@@ -30,7 +33,10 @@ struct RedbEngine {
 /// # Errors
 /// [`Error::Corrupt`] when redb cannot read it; [`Error::Locked`] when another process has it.
 pub fn open_redb(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
-    fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
+    Ok(Arc::new(Stores::open(dir, REWRITE_BYTES_MIN, Box::new(open_store))?))
+}
+
+fn open_store(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
     let path = dir.join("rows.redb");
     let opened =
         catch_unwind(AssertUnwindSafe(|| Database::builder().set_cache_size(CACHE_BYTES).create(&path)));
@@ -46,17 +52,14 @@ pub fn open_redb(dir: &Path) -> Result<Arc<dyn Engine>, Error> {
     let engine = RedbEngine { db, path };
     // Makes the table, and the file's first durable state.
     engine.transact("create", Durability::Immediate, |_| Ok(()))?;
-    for path in [dir, dir.parent().unwrap_or(Path::new("."))] {
-        let synced = File::open(path).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| Error::SyncFailed { why: format!("{}: {error}", path.display()) })?;
-    }
+    sync(dir)?;
     read_through(&engine)?;
     Ok(Arc::new(engine))
 }
 
 fn translate(operation: &'static str, path: &Path, error: StorageError) -> Error {
     match error {
-        StorageError::Io(error) => Error::io(operation, path, error),
+        StorageError::Io(error) => file_error(operation, path, error),
         StorageError::Corrupted(why) => Error::Corrupt { what: path.display().to_string(), why },
         other => Error::Engine { operation, why: other.to_string() },
     }
@@ -74,7 +77,7 @@ impl RedbEngine {
     ) -> Result<T, Error> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(redb::Error::Io(error))) => Err(Error::io(operation, &self.path, error)),
+            Ok(Err(redb::Error::Io(error))) => Err(file_error(operation, &self.path, error)),
             Ok(Err(redb::Error::Corrupted(why))) => {
                 Err(Error::Corrupt { what: self.path.display().to_string(), why })
             }

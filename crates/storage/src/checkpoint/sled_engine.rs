@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::Error;
 
-use super::engine::Engine;
+use super::engine::{Engine, file_error};
 use super::sled_barrier;
 use super::space::read_through;
 use super::stores::{Stores, sync};
@@ -174,7 +174,7 @@ fn is_locked(error: &sled::Error) -> bool {
 
 fn translate(operation: &'static str, dir: &Path, error: sled::Error) -> Error {
     match error {
-        sled::Error::Io(error) => Error::io(operation, dir, error),
+        sled::Error::Io(error) => file_error(operation, dir, error),
         sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_) => {
             Error::Corrupt { what: dir.display().to_string(), why: format!("sled: {error}") }
         }

@@ -113,7 +113,7 @@ fn j8_a_store_that_cannot_be_read_is_set_aside_whole() {
     let dir = tempfile::tempdir().unwrap();
     for (name, file, open) in [
         ("sled", "store-00000001/db", &open_sled as &dyn Fn(&Path) -> Result<Arc<dyn Engine>, Error>),
-        ("redb", "rows.redb", &open_redb),
+        ("redb", "store-00000001/rows.redb", &open_redb),
     ] {
         let path = dir.path().join(name);
         {
