@@ -29,6 +29,8 @@ pub(super) struct Garbage {
     pub(super) next_generation: u32,
     /// Not counted by any manifest.
     foreign: VecDeque<Range>,
+    /// There is a mark that the replica was destroyed.
+    is_marked: bool,
     /// Rows of a rejected checkpoint: they stay until another one is in use.
     held: Vec<Range>,
     /// Of the generation in use, so that its rows are counted.
@@ -40,10 +42,12 @@ impl Garbage {
     pub(super) fn find(engine: &dyn Engine, replica: u64, current: Option<u32>) -> Result<Self, Error> {
         let after_current = current.map_or(Ok(0), |current| next(replica, current))?;
         let mark = engine.get(&keyspace::destroyed(replica))?;
+        let is_marked = mark.is_some();
         let after_mark = mark.map_or(Ok(0), |mark| destroyed_below(replica, &mark))?;
         let mut garbage = Self {
             next_generation: after_current.max(after_mark),
             foreign: VecDeque::new(),
+            is_marked,
             held: Vec::new(),
             counted: VecDeque::new(),
         };
@@ -81,6 +85,7 @@ impl Garbage {
         self.foreign.clear();
         self.held.clear();
         self.counted.clear();
+        self.is_marked = true;
         self.foreign.push_back(Range {
             start: keyspace::generation_start(replica, 0),
             end: keyspace::generation_start(replica, self.next_generation),
@@ -131,13 +136,29 @@ impl Inner {
     /// Deletes up to `pairs_max` stored pairs of generations that are not in use; how many.
     pub(super) fn collect_foreign(&self, pairs_max: usize) -> Result<usize, Error> {
         loop {
-            let Some(range) = self.garbage.lock().foreign.front().cloned() else { return Ok(0) };
+            let next = self.garbage.lock().foreign.front().cloned();
+            let Some(range) = next else {
+                return self.unmark().map(|()| 0);
+            };
             let deleted = delete(&*self.engine, &range, pairs_max)?;
             if deleted > 0 {
                 return Ok(deleted);
             }
             self.garbage.lock().foreign.pop_front();
         }
+    }
+
+    /// Removes the mark of a destroyed replica whose rows are gone.
+    fn unmark(&self) -> Result<(), Error> {
+        let is_over = {
+            let garbage = self.garbage.lock();
+            garbage.is_marked && garbage.foreign.is_empty() && garbage.held.is_empty()
+        };
+        if is_over {
+            self.engine.write(vec![(keyspace::destroyed(self.replica), None)])?;
+            self.garbage.lock().is_marked = false;
+        }
+        Ok(())
     }
 
     /// Deletes about `pairs_max` stored pairs of rows that the manifest counts, and counts them out; how many. The caller is the writer.
@@ -169,7 +190,9 @@ impl Inner {
             let deleted = batch.len();
             batch.push((keyspace::manifest(self.replica), Some(manifest.encode(self.replica))));
             // Not synced: with the next commit, or not at all, and then it is found again.
+            let no_reads = self.pin.lock();
             self.engine.write(batch)?;
+            drop(no_reads);
             *self.manifest.write() = Some(manifest);
             return Ok(deleted);
         }
@@ -244,6 +267,7 @@ mod tests {
         let mut garbage = Garbage {
             next_generation: 0,
             foreign: VecDeque::new(),
+            is_marked: false,
             held: Vec::new(),
             counted: VecDeque::new(),
         };

@@ -72,10 +72,13 @@ impl Install {
             .write(vec![(keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica)))])?;
         inner.engine.flush()?;
         self.in_use = true;
-        if let Some(pin) = inner.pin.lock().as_mut() {
-            pin.end("a received checkpoint has taken its place".to_owned());
+        {
+            let mut pin = inner.pin.lock();
+            if let Some(pin) = pin.as_mut() {
+                pin.end("a received checkpoint has taken its place".to_owned());
+            }
+            *inner.manifest.write() = Some(manifest.clone());
         }
-        *inner.manifest.write() = Some(manifest.clone());
         let mut garbage = inner.garbage.lock();
         garbage.drop_counted();
         garbage.let_go();

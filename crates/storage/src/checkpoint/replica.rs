@@ -109,17 +109,13 @@ impl ReplicaCheckpoint {
         self.inner.manifest.read().clone()
     }
 
-    fn generation(&self) -> Option<u32> {
-        self.inner.manifest.read().as_ref().map(|manifest| manifest.generation)
-    }
-
     /// Rows with keys behind `after`, in order, until `bytes_max` are reached; at least one unless there is none.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a row fails its check.
     pub fn rows(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let Some(generation) = self.generation() else { return Ok(Vec::new()) };
-        Ok(self.inner.rows(generation, after, bytes_max)?.rows)
+        let rows = self.read(|generation| Ok(self.inner.rows(generation, after, bytes_max)?.rows))?;
+        Ok(rows.unwrap_or_default())
     }
 
     /// The row under a key.
@@ -127,8 +123,23 @@ impl ReplicaCheckpoint {
     /// # Errors
     /// [`Error::Corrupt`] when it fails its check.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let Some(generation) = self.generation() else { return Ok(None) };
-        self.inner.row(generation, key)
+        Ok(self.read(|generation| self.inner.row(generation, key))?.flatten())
+    }
+
+    /// Reads from the generation in use. A commit may change a long row between two of its pieces, so damage is believed only when it is
+    /// still there while no commit writes.
+    fn read<T>(&self, read: impl Fn(u32) -> Result<T, Error>) -> Result<Option<T>, Error> {
+        let attempt = || {
+            let generation = self.inner.manifest.read().as_ref().map(|manifest| manifest.generation);
+            generation.map(&read).transpose()
+        };
+        match attempt() {
+            Err(Error::Corrupt { .. }) => {
+                let _no_writes = self.inner.pin.lock();
+                attempt()
+            }
+            other => other,
+        }
     }
 
     /// Writes the changed rows and the manifest as one atomic batch, durable on return. Of two changes of one row the later counts.

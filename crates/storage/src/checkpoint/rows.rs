@@ -32,7 +32,7 @@ pub(super) struct Inner {
     pub(super) writer: Mutex<()>,
     /// Batch numbers go on above this one.
     pub(super) batch_floor: u64,
-    /// The snapshot that is being read. Held for as long as rows and `pin` must not change against each other.
+    /// The snapshot that is being read. Held while rows of the generation in use are written, and by who must not see that halfway.
     pub(super) pin: Mutex<Option<Pin>>,
     pub(super) manifest: RwLock<Option<Manifest>>,
     pub(super) garbage: Mutex<Garbage>,

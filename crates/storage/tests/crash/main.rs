@@ -6,6 +6,7 @@
 //!
 //! `PHALANX_CRASH_CUTS` and `PHALANX_CRASH_FLIPS` (each per engine) and `PHALANX_CRASH_SEED` ask for more. A failure names the directory
 //! of its case, which is checked again by `PHALANX_CRASH_CASE=<directory>` and the test `child`.
+#![allow(clippy::unwrap_used)] // A test that meets an error has failed.
 
 mod case;
 mod child;

@@ -60,6 +60,20 @@ fn rows_of_a_destroyed_replica_are_found_again_after_a_restart() {
 }
 
 #[test]
+fn nothing_is_left_of_a_replica_that_was_destroyed_and_collected() {
+    on_each_engine(|open| {
+        let engine = open();
+        let checkpoint = ReplicaCheckpoint::open(Arc::clone(&engine), 5, 0).unwrap();
+        checkpoint.commit(fields(1), vec![put("a", "1"), put("b", [7; 100_000])], vec![]).unwrap();
+        checkpoint.destroy().unwrap();
+        while checkpoint.collect_garbage(2).unwrap() > 0 {}
+        assert_eq!(stored(&engine), 0);
+        checkpoint.commit(fields(1), vec![put("again", "1")], vec![]).unwrap();
+        assert_eq!(all(&ReplicaCheckpoint::open(engine, 5, 1).unwrap()), map([("again", "1")]));
+    });
+}
+
+#[test]
 fn a_row_written_after_its_range_became_garbage_stays() {
     on_each_engine(|open| {
         let engine = open();

@@ -10,6 +10,8 @@ use phalanx_storage::checkpoint::{
 use super::{all, delete, put};
 
 const VERSION_1: &str = include_str!("golden/version-1.txt");
+/// Every version that was ever written.
+const VERSIONS: &[&str] = &[VERSION_1];
 
 fn fields(index: u64) -> ManifestFields {
     let membership = Bytes::from_static(b"members");
@@ -62,7 +64,7 @@ fn what_is_written_is_the_golden_bytes() {
 
 #[test]
 fn golden_bytes_of_every_version_are_read() {
-    for golden in [VERSION_1] {
+    for golden in VERSIONS {
         let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
         let pair = |line: &str| {
             let (key, value) = line.split_once(' ').unwrap();

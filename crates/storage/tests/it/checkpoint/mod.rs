@@ -5,6 +5,7 @@ mod garbage;
 mod golden;
 mod stores;
 mod stream;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::path::Path;
