@@ -109,13 +109,18 @@ impl ReplicaCheckpoint {
         self.inner.manifest.read().clone()
     }
 
-    /// Rows with keys behind `after`, in order, until `bytes_max` are reached; at least one unless there is none.
+    fn generation(&self) -> Option<u32> {
+        self.inner.manifest.read().as_ref().map(|manifest| manifest.generation)
+    }
+
+    /// Rows with keys behind `after`, in order, until `bytes_max` are reached; at least one unless there is none. All of one moment.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a row fails its check.
     pub fn rows(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let rows = self.read(|generation| Ok(self.inner.rows(generation, after, bytes_max)?.rows))?;
-        Ok(rows.unwrap_or_default())
+        let _no_writes = self.inner.pin.lock();
+        let Some(generation) = self.generation() else { return Ok(Vec::new()) };
+        Ok(self.inner.rows(generation, after, bytes_max)?.rows)
     }
 
     /// The row under a key.
@@ -123,23 +128,14 @@ impl ReplicaCheckpoint {
     /// # Errors
     /// [`Error::Corrupt`] when it fails its check.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        Ok(self.read(|generation| self.inner.row(generation, key))?.flatten())
-    }
-
-    /// Reads from the generation in use. A commit may change a long row between two of its pieces, so damage is believed only when it is
-    /// still there while no commit writes.
-    fn read<T>(&self, read: impl Fn(u32) -> Result<T, Error>) -> Result<Option<T>, Error> {
-        let attempt = || {
-            let generation = self.inner.manifest.read().as_ref().map(|manifest| manifest.generation);
-            generation.map(&read).transpose()
-        };
-        match attempt() {
-            Err(Error::Corrupt { .. }) => {
-                let _no_writes = self.inner.pin.lock();
-                attempt()
-            }
-            other => other,
+        let Some(generation) = self.generation() else { return Ok(None) };
+        // One piece is of one moment whatever is written beside. For all other answers nothing may be written between two looks.
+        if let Ok(Some(row)) = self.inner.short_row(generation, key) {
+            return Ok(Some(row));
         }
+        let _no_writes = self.inner.pin.lock();
+        let Some(generation) = self.generation() else { return Ok(None) };
+        self.inner.row(generation, key)
     }
 
     /// Writes the changed rows and the manifest as one atomic batch, durable on return. Of two changes of one row the later counts.

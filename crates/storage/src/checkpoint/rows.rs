@@ -114,13 +114,21 @@ impl Inner {
         Ok(framed)
     }
 
-    /// The row under a key.
+    /// The row under a key, if it is of one piece.
+    pub(super) fn short_row(&self, generation: u32, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let place = keyspace::row(self.replica, generation, key, 0);
+        let Some(framed) = self.engine.get(&place)? else { return Ok(None) };
+        let (pieces, payload) = frame::decode(&place, &framed)?;
+        Ok((pieces == 1).then_some(payload))
+    }
+
+    /// The row under a key. Nothing is written meanwhile.
     pub(super) fn row(&self, generation: u32, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let pairs = self.stored(generation, key)?;
         if pairs.is_empty() { Ok(None) } else { join(&pairs).map(Some) }
     }
 
-    /// Rows of a generation behind `after`: until `bytes_max` are reached, at least one unless there is none.
+    /// Rows of a generation behind `after`: until `bytes_max` are reached, at least one unless there is none. Nothing is written meanwhile.
     pub(super) fn rows(
         &self,
         generation: u32,

@@ -10,7 +10,7 @@ use super::{delete, fields, on_each_engine, put};
 const RUN_TIME: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_long_row_that_changes_while_it_is_read_is_no_damage() {
+fn a_long_row_that_changes_while_it_is_read_is_of_one_moment() {
     on_each_engine(|open| {
         let checkpoint = ReplicaCheckpoint::open(open(), 1, 0).unwrap();
         let is_over = AtomicBool::new(false);
