@@ -160,32 +160,14 @@ impl Node {
             reporter: tonic_health::server::HealthReporter::new(),
             _lock: lock,
         };
-        let (late_state, later) = (Arc::new(OnceLock::new()), LaterRoutes::default());
-        base.open_early(
-            peer,
-            admin,
-            NodeService::new(Arc::clone(&desk), Arc::clone(&late_state)),
-            later.clone(),
-        );
-
-        let rounds =
-            Rounds::new(&config, Arc::clone(&desk), Arc::clone(&seams.entropy), seams.dialer.as_ref());
-        let identity = rounds.join().await?;
-        tracing::info!(node = identity.node, cluster = %identity.plan.cluster, store = %identity.store, "takes part in its cluster");
-
-        let dispatcher = Dispatcher::new();
-        let sink = Sink::new(Arc::clone(&seams.clock), Arc::clone(&dispatcher));
-        let groups = Groups::new(context(&identity, &wal, &seams, &sink, on_fatal.clone()));
-        // Never set before: this is the only place, and it is passed once.
-        let _ = later.raft.set(serve::raft_routes(&groups));
-        let peers = Arc::new(Peers::new(Arc::clone(&seams.dialer), &identity.plan, identity.node));
-        let stop = base.stop.clone();
-        let hosting = Arc::new(Hosting { groups, wal, sink, identity, desk, peers, stop });
-        let state = open_catalog(config, &seams, &hosting, dispatcher).await?;
-        let _ = late_state.set(Arc::clone(&state));
-        let _ = later.api.set(api::routes(&state, Listener::Peer));
-        base.run(client, &state, &hosting, on_fatal).await;
-        Ok(RunningNode { state, addresses, base })
+        match base.join(config, &seams, wal, desk, [client, peer, admin], on_fatal).await {
+            Ok(state) => Ok(RunningNode { state, addresses, base }),
+            Err(error) => {
+                // The listeners are free again when the refusal is told.
+                base.tasks.shutdown().await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -283,6 +265,40 @@ async fn open_catalog(
 }
 
 impl Base {
+    /// Makes the node a member, and starts everything that a member does.
+    async fn join(
+        &mut self,
+        config: NodeConfig,
+        seams: &Seams,
+        wal: Arc<Wal>,
+        desk: Arc<Desk>,
+        [client, peer, admin]: [Bound; 3],
+        on_fatal: OnFatal,
+    ) -> Result<Arc<NodeState>, StartError> {
+        let (late_state, later) = (Arc::new(OnceLock::new()), LaterRoutes::default());
+        let service = NodeService::new(Arc::clone(&desk), Arc::clone(&late_state));
+        self.open_early(peer, admin, service, later.clone());
+        let rounds =
+            Rounds::new(&config, Arc::clone(&desk), Arc::clone(&seams.entropy), seams.dialer.as_ref());
+        let identity = rounds.join().await?;
+        let (node, cluster, store) = (identity.node, identity.plan.cluster, identity.store);
+        tracing::info!(node, %cluster, %store, "takes part in its cluster");
+
+        let dispatcher = Dispatcher::new();
+        let sink = Sink::new(Arc::clone(&seams.clock), Arc::clone(&dispatcher));
+        let groups = Groups::new(context(&identity, &wal, seams, &sink, Arc::clone(&on_fatal)));
+        // Each of these is set here only, and this runs once.
+        let _ = later.raft.set(serve::raft_routes(&groups));
+        let peers = Arc::new(Peers::new(Arc::clone(&seams.dialer), &identity.plan, identity.node));
+        let stop = self.stop.clone();
+        let hosting = Arc::new(Hosting { groups, wal, sink, identity, desk, peers, stop });
+        let state = open_catalog(config, seams, &hosting, dispatcher).await?;
+        let _ = late_state.set(Arc::clone(&state));
+        let _ = later.api.set(api::routes(&state, Listener::Peer));
+        self.run(client, &state, &hosting, on_fatal).await;
+        Ok(state)
+    }
+
     /// What answers before the node is a member.
     fn open_early(&mut self, peer: Bound, admin: Bound, node: NodeService, later: LaterRoutes) {
         let ending = self.peers.clone();
