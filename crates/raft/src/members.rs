@@ -59,12 +59,11 @@ impl Group {
         self.raft().trigger().transfer_leader(to).await.map_err(stopped)?;
         let mut leadership = self.leadership();
         let taken = leadership.wait_for(|now| now.leader.is_some_and(|(leader, _)| leader == to));
-        let outcome = match tokio::time::timeout(self.options().election_max * 4, taken).await {
+        match tokio::time::timeout(self.options().election_max * 4, taken).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(ChangeError::Stopped { group: self.id() }),
             Err(_) => Err(ChangeError::Timeout(format!("replica {to} does not lead yet"))),
-        };
-        outcome
+        }
     }
 
     fn fitness(&self, to: ReplicaId) -> Result<Fitness, ChangeError> {
@@ -77,7 +76,7 @@ impl Group {
         }
         let answered = metrics.heartbeat.as_ref().and_then(|all| all.get(&to).cloned().flatten());
         let recently = self.options().heartbeat * 2;
-        if !answered.is_some_and(|at| at.into_inner().elapsed() <= recently) {
+        if answered.is_none_or(|at| at.into_inner().elapsed() > recently) {
             return Ok(Fitness::NotYet("has not answered lately"));
         }
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&to).copied().flatten());

@@ -94,13 +94,12 @@ pub(crate) fn encode_append(request: &AppendEntriesRequest<Types>) -> v1::Append
 
 pub(crate) fn decode_append(append: v1::Append) -> Result<AppendEntriesRequest<Types>, WireError> {
     let previous = append.previous.map(decode_id);
-    let mut next = previous.map_or(0, |id| id.index + 1);
+    let first = previous.map_or(0, |id| id.index.saturating_add(1));
     let mut entries = Vec::with_capacity(append.entries.len());
-    for entry in append.entries {
-        if entry.index != next {
+    for (expected, entry) in (first..).zip(append.entries) {
+        if entry.index != expected {
             return Err(WireError::Order);
         }
-        next += 1;
         entries.push(decode_entry(entry.term, entry.index, entry.body)?);
     }
     Ok(AppendEntriesRequest {
@@ -182,4 +181,47 @@ pub(crate) fn decode_transfer(
 ) -> Result<TransferLeaderRequest<Types>, WireError> {
     let from = decode_vote(request.from_leader)?;
     Ok(TransferLeaderRequest::new(from, request.to_replica, request.last.map(decode_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(previous: Option<u64>, indexes: &[u64]) -> v1::Append {
+        let entry = |index: &u64| v1::Entry { term: 1, index: *index, body: vec![1].into() };
+        v1::Append {
+            ballot: Some(v1::Ballot { term: 1, replica: 1, committed: true }),
+            previous: previous.map(|index| v1::LogId { term: 1, index }),
+            committed: None,
+            entries: indexes.iter().map(entry).collect(),
+        }
+    }
+
+    #[test]
+    fn an_append_comes_back() {
+        for (previous, indexes) in [(None, &[0, 1][..]), (Some(4), &[5, 6]), (Some(4), &[])] {
+            let message = append(previous, indexes);
+            let decoded = decode_append(message.clone()).unwrap();
+            assert_eq!(encode_append(&decoded), message);
+        }
+    }
+
+    #[test]
+    fn entries_with_a_gap_are_refused() {
+        for (previous, indexes) in
+            [(None, &[1][..]), (Some(4), &[5, 7]), (Some(4), &[4]), (Some(u64::MAX), &[0])]
+        {
+            assert_eq!(decode_append(append(previous, indexes)).err(), Some(WireError::Order));
+        }
+    }
+
+    #[test]
+    fn a_message_without_its_ballot_or_route_is_refused() {
+        let mut message = append(None, &[]);
+        message.ballot = None;
+        assert_eq!(decode_append(message).err(), Some(WireError::Missing("ballot")));
+        assert!(Route::decode(None).is_err());
+        let short = v1::Peer { cluster_id: vec![1, 2].into(), ..v1::Peer::default() };
+        assert_eq!(Route::decode(Some(&short)), Err(WireError::Missing("cluster_id")));
+    }
 }
