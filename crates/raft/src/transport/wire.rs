@@ -94,9 +94,9 @@ pub(crate) fn encode_append(request: &AppendEntriesRequest<Types>) -> v1::Append
 
 pub(crate) fn decode_append(append: v1::Append) -> Result<AppendEntriesRequest<Types>, WireError> {
     let previous = append.previous.map(decode_id);
-    let first = previous.map_or(0, |id| id.index.saturating_add(1));
+    let first = previous.map_or(Some(0), |id| id.index.checked_add(1)).ok_or(WireError::Order)?;
     let mut entries = Vec::with_capacity(append.entries.len());
-    for (expected, entry) in (first..).zip(append.entries) {
+    for (expected, entry) in (first..=u64::MAX).zip(append.entries) {
         if entry.index != expected {
             return Err(WireError::Order);
         }
