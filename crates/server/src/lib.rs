@@ -6,8 +6,8 @@
 #![deny(missing_docs)]
 
 pub mod config;
-pub mod seams;
 pub mod node;
+pub mod seams;
 mod shutdown;
 pub mod state;
 

@@ -153,7 +153,8 @@ async fn lead_elsewhere(state: &NodeState, caller: &Caller, group: GroupId) -> R
     if caller.forwarded {
         return Err(status::not_leader(group, None));
     }
-    let leader = state.peers.ask_leader(&state.identity.plan, group).await.ok_or_else(|| status::no_leader(group))?;
+    let leader =
+        state.peers.ask_leader(&state.identity.plan, group).await.ok_or_else(|| status::no_leader(group))?;
     remote(state, leader).map(Leader::There)
 }
 
