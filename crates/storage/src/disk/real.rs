@@ -41,7 +41,8 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> Result<(), Error> {
         // Names of the missing ancestors become durable through a sync of each one's parent.
-        let missing: Vec<&Path> = dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
+        let missing: Vec<&Path> =
+            dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
         std::fs::create_dir_all(dir).map_err(|e| Error::io("create directory", dir, e))?;
         for created in missing {
             match created.parent() {

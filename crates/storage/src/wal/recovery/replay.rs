@@ -46,6 +46,9 @@ struct Track {
     /// Entries that a head speaks of and that are in no live segment: they must turn out purged or truncated.
     missing: Option<(u64, u64)>,
     vote_is_rotten: bool,
+    /// A head said so. Its entries are followed all the same: what is needed as evidence is not recycled.
+    quarantined: Option<String>,
+    /// Its records do not add up: no entry can be placed any more.
     broken: Option<String>,
 }
 
@@ -251,9 +254,7 @@ impl Replay {
         track.log.committed = written.committed;
         track.log.checkpoint_batch = written.checkpoint_batch;
         track.log.readmitted = written.readmitted;
-        if track.broken.is_none() {
-            track.broken.clone_from(&written.quarantined);
-        }
+        track.quarantined.clone_from(&written.quarantined);
         *known = written;
     }
 
@@ -361,7 +362,7 @@ impl Replay {
         for (group, mut track) in self.tracks {
             let rotten =
                 track.log.iter().find(|(_, slot)| slot.place == Place::Rotten).map(|(index, _)| index);
-            let why = track.broken.take();
+            let why = track.quarantined.take().or(track.broken.take());
             let why = why.or_else(|| rotten.map(|index| format!("entry {index} is damaged")));
             let why = why.or_else(|| track.missing.map(|(a, b)| format!("entries {a} to {b} are missing")));
             let why = why.or_else(|| track.vote_is_rotten.then(|| "its vote is damaged".into()));

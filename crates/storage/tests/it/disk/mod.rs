@@ -132,7 +132,7 @@ fn equal_seeds_give_equal_faults() {
         disk.sync_dir(Path::new("/d")).unwrap();
         file.write_at(0, &vec![7; 50 * SIM_BLOCK_BYTES]).unwrap();
         disk.cut_power_at(1);
-        file.write_at(0, &vec![8; 10]).unwrap();
+        file.write_at(0, &[8; 10]).unwrap();
         assert!(file.write_at(600, &vec![9; 5000]).is_err());
         assert!(disk.is_without_power());
         assert!(file.sync_data().is_err());

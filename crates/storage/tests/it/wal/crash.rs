@@ -49,7 +49,7 @@ fn j16_power_cut_at_every_write_boundary_loses_nothing_acknowledged() {
 
 #[test]
 fn j3_crashes_in_a_row_lose_nothing_and_bring_nothing_back() {
-    for seed in 0..cases(400) {
+    for seed in 0..cases(250) {
         let disk = SimDisk::new(seed);
         let mut driver = Driver::new(seed ^ 0x5EED, 1 + seed % 4, 200 + (seed as usize * 97) % 6000);
         for life in 0..12 {

@@ -10,15 +10,6 @@ pub enum Region {
     Padding(Range<usize>),
 }
 
-impl Region {
-    pub fn range(&self) -> Range<usize> {
-        match self {
-            Self::BatchHeader(range) | Self::RecordHeader(range) | Self::Padding(range) => range.clone(),
-            Self::Body { range, .. } => range.clone(),
-        }
-    }
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }

@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod faults;
 mod golden;
+mod recycled;
 mod rot;
 mod threads;
 

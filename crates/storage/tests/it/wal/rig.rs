@@ -41,7 +41,10 @@ pub fn entries(group: u64, range: std::ops::RangeInclusive<u64>, term: u64, byte
 
 /// Collects the answers of callbacks, with the label given to each, in the order they came.
 #[derive(Clone, Default)]
-pub struct Answers(Arc<Mutex<Vec<(u64, Result<(), String>)>>>);
+pub struct Answers(Arc<Mutex<Vec<Answer>>>);
+
+/// The label of a callback and what it was told.
+pub type Answer = (u64, Result<(), String>);
 
 impl Answers {
     pub fn done(&self, label: u64) -> Done {
@@ -49,7 +52,7 @@ impl Answers {
         Box::new(move |result| list.lock().push((label, result.map_err(|e| e.to_string()))))
     }
 
-    pub fn take(&self) -> Vec<(u64, Result<(), String>)> {
+    pub fn take(&self) -> Vec<Answer> {
         std::mem::take(&mut self.0.lock())
     }
 
