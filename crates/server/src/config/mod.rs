@@ -1,7 +1,7 @@
 //! The configuration of one node: a TOML file, overlaid by `PHALANX_` variables, checked as a whole before anything is opened.
 //!
 //! Every key is described in docs/operating/configuration.md (a test compares it with [`KEYS`]). Invariant: a [`NodeConfig`] that came
-//! out of [`load`] satisfies every rule of [`rules`].
+//! out of [`load`] satisfies every rule of `rules`.
 
 mod keys;
 mod rules;
