@@ -17,6 +17,9 @@ fn stopped(seed: u64) -> (SimDisk, State) {
         for _ in 0..150 {
             driver.step(&wal).unwrap();
         }
+        for group in 1..=3 {
+            driver.append_to(&wal, group, 8).unwrap();
+        }
         driver.settle(&wal).unwrap();
         wal.mark_idle().unwrap();
     }
