@@ -17,7 +17,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::TransferLeaderRequest;
 use parking_lot::Mutex;
 use phalanx_proto::raft::v1;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -37,8 +37,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 /// Between the first attempts of two followers to be elected, so that they do not split the vote.
 const STAGGER: Duration = Duration::from_millis(40);
-/// Rounds of attempts before the election timeout takes over.
-const ROUNDS: u32 = 3;
 
 /// Watches every peer that a group of this node has a replica on, until `stop`.
 pub(crate) async fn watch_peers(groups: Arc<Groups>, stop: CancellationToken) {
@@ -129,28 +127,47 @@ fn is_refused(status: &Status) -> bool {
 
 /// Tries to replace a leader whose process is gone.
 pub(crate) async fn replace_leader(group: Arc<Group>, address: String) {
-    let Some((vote, rank)) = orphan(&group, &address).await else { return };
+    let Some(Orphan { vote, rank, followers }) = orphan(&group, &address).await else { return };
     // Handing "leadership" to the dead leader itself does one thing: it ends the lease of the vote that it holds here.
     let withdraw = TransferLeaderRequest::new(vote, vote.leader_id.voted_for, None);
     if group.raft().handle_transfer_leader(withdraw).await.is_err() {
         return;
     }
+    // The others notice in their own time, so it is tried until the election timeout would take over anyway. Turns of different length
+    // do not keep meeting each other, should two have asked at once and split the vote.
+    let until = Instant::now() + group.options().election_max * 2;
+    let turn = STAGGER * (followers + rank);
     tokio::time::sleep(STAGGER * rank).await;
-    for _ in 0..ROUNDS {
-        if current_vote(&group).await != Some(vote) {
-            // Someone else was quicker, or this replica is a candidate already.
+    let mut seen = vote;
+    while Instant::now() < until {
+        let Some(now) = current_vote(&group).await else { return };
+        if now.committed && now != vote {
             return;
         }
-        // With a pre-vote: without a majority that withdrew too, not even the term changes.
-        if group.raft().trigger().elect(true).await.is_err() {
-            return;
+        // Whoever asked since the last turn gets this one.
+        if now == seen || now.leader_id.voted_for == group.replica() {
+            // With a pre-vote: without a majority that withdrew too, not even the term changes.
+            if group.raft().trigger().elect(true).await.is_err() {
+                return;
+            }
         }
-        tokio::time::sleep(STAGGER * 2).await;
+        seen = now;
+        tokio::time::sleep(turn).await;
     }
 }
 
-/// The vote for the dead leader, and this replica's place among those that may follow it; `None` when this group does not concern it.
-async fn orphan(group: &Group, address: &str) -> Option<(Vote, u32)> {
+/// A follower of a dead leader.
+struct Orphan {
+    /// The vote for that leader.
+    vote: Vote,
+    /// This replica's place among those that may follow it.
+    rank: u32,
+    /// How many those are.
+    followers: u32,
+}
+
+/// `None` when the death does not concern this group.
+async fn orphan(group: &Group, address: &str) -> Option<Orphan> {
     let vote = current_vote(group).await?;
     let leader = vote.leader_id.voted_for;
     let metrics = group.raft().metrics().borrow_watched().clone();
@@ -159,9 +176,9 @@ async fn orphan(group: &Group, address: &str) -> Option<(Vote, u32)> {
     if !led_there || metrics.state != ServerState::Follower {
         return None;
     }
-    let rank =
-        members.voter_ids().filter(|voter| *voter != leader).position(|voter| voter == group.replica())?;
-    Some((vote, u32::try_from(rank).ok()?))
+    let followers: Vec<u64> = members.voter_ids().filter(|voter| *voter != leader).collect();
+    let rank = followers.iter().position(|voter| *voter == group.replica())?;
+    Some(Orphan { vote, rank: u32::try_from(rank).ok()?, followers: u32::try_from(followers.len()).ok()? })
 }
 
 async fn current_vote(group: &Group) -> Option<Vote> {
