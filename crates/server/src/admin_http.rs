@@ -3,7 +3,6 @@
 //! `/healthz` never depends on peers: restarting a node helps only against what is wrong inside it. `/readyz` stays good while a
 //! shard has no leader: other nodes could not serve it either.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,14 +142,12 @@ impl axum::serve::Listener for Incoming {
     type Io = Accepted;
     type Addr = String;
 
-    fn accept(&mut self) -> impl Future<Output = (Accepted, String)> + Send {
-        async move {
-            loop {
-                match self.incoming.next().await {
-                    Some(Ok(socket)) => return (socket, self.address.clone()),
-                    Some(Err(error)) => tracing::debug!(%error, "accept failed"),
-                    None => return std::future::pending().await,
-                }
+    async fn accept(&mut self) -> (Accepted, String) {
+        loop {
+            match self.incoming.next().await {
+                Some(Ok(socket)) => return (socket, self.address.clone()),
+                Some(Err(error)) => tracing::debug!(%error, "accept failed"),
+                None => return std::future::pending().await,
             }
         }
     }

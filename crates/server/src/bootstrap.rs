@@ -194,7 +194,7 @@ impl Rounds {
                 }
                 Some(_) if answer.has_data => return Ok(true),
                 Some(_) => kept += 1,
-                None => kept += usize::from(self.hand_over(asked, answer, &identity.plan).await?),
+                None => kept += usize::from(self.hand_over(asked, answer, &identity.plan, round).await?),
             }
         }
         if kept < self.channels.len() && round.is_multiple_of(ROUNDS_PER_LINE) {
@@ -209,12 +209,18 @@ impl Rounds {
         asked: NodeId,
         answer: &HelloResponse,
         plan: &Plan,
+        round: u64,
     ) -> Result<bool, BootstrapError> {
         let planned = plan.node(asked).map(|row| row.store);
         if planned != read_id(&answer.store_id) {
-            let why = "its disk is not the one that the plan names: it was wiped during the first start. Nothing was stored yet: \
-                       wipe all nodes and start again";
-            return Err(BootstrapError::Refused { asked, why: why.to_owned() });
+            // Stays up: that node learns from this one why it is refused.
+            if round.is_multiple_of(ROUNDS_PER_LINE) {
+                tracing::error!(
+                    node = asked,
+                    "this node was wiped during the first start of the cluster; nothing was stored yet: wipe all nodes and start again"
+                );
+            }
+            return Ok(false);
         }
         let Some((_, channel)) = self.channels.get(&asked) else { return Ok(false) };
         let request = PrepareRequest { plan: Some(plan.to_proto()) };
