@@ -1,6 +1,6 @@
 //! sled 0.34.7 as the engine. The only file that names it.
 //!
-//! It is used under conditions that were found by measuring (docs/adr/0003): its barrier is replaced and proven at start; blob files,
+//! It is used under conditions that were found by measuring (docs/adr/0003): its barriers are replaced and proven at start; blob files,
 //! which it never syncs, never come to be; what it leaves half-written is removed before an open; names are synced by us. A
 //! panic inside it means that it met bytes it cannot read: that is told as [`Error::Corrupt`].
 
@@ -31,6 +31,8 @@ const _: () = assert!(LEAF_ITEMS_MAX * super::frame::PIECE_BYTES_MAX < SEGMENT_B
 const OPEN_TRIES: u32 = 50;
 /// ... this far apart.
 const OPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// The files that the start-up check renames.
+const RENAMED: [&str; 2] = ["rename.probe", "rename.probed"];
 /// The key that the start-up check writes; outside the key space of rows and manifests.
 const PROBE: &[u8] = b"\0probe";
 
@@ -83,6 +85,7 @@ fn open_store(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
     let path = dir.join("db");
     let is_new = !path.exists();
     prepare(dir)?;
+    check_rename(dir)?;
     let db = Some(open(dir, cache_bytes)?);
     let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
     let failures = sled_barrier::failures();
@@ -93,10 +96,7 @@ fn open_store(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
     engine.guard("check the barrier", |db| db.insert(PROBE, &starts.wrapping_add(1).to_be_bytes()))?;
     engine.flush()?;
     if sled_barrier::calls() == before {
-        return Err(Error::Engine {
-            operation: "check the barrier",
-            why: "this build links another sync_file_range, so that a flush would not be durable".to_owned(),
-        });
+        return Err(not_linked("sync_file_range"));
     }
     if is_new {
         let parent = dir.parent().unwrap_or(Path::new("."));
@@ -124,6 +124,25 @@ fn prepare(dir: &Path) -> Result<(), Error> {
     // What a crashed process wrote and did not sync must be durable before sled builds upon it.
     let file = dir.join("db");
     if file.exists() { sync(&file) } else { Ok(()) }
+}
+
+fn not_linked(symbol: &str) -> Error {
+    Error::Engine {
+        operation: "check the barrier",
+        why: format!(
+            "this build links another {symbol} than this program's: what sled writes would not be durable"
+        ),
+    }
+}
+
+/// Proves that what the standard library, and so sled, calls to rename a file is ours.
+fn check_rename(dir: &Path) -> Result<(), Error> {
+    let [from, to] = RENAMED.map(|name| dir.join(name));
+    let before = sled_barrier::renames();
+    File::create(&from).map_err(|error| Error::io("create", &from, error))?;
+    fs::rename(&from, &to).map_err(|error| Error::io("rename", &from, error))?;
+    fs::remove_file(&to).map_err(|error| Error::io("remove", &to, error))?;
+    if sled_barrier::renames() == before { Err(not_linked("rename")) } else { Ok(()) }
 }
 
 fn refuse_blobs(dir: &Path) -> Result<(), Error> {

@@ -120,18 +120,24 @@ fn write_files(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-/// Has a child check an image. Answers its report, `ok` or what it found; the directory stays if that is not `ok`.
-pub fn check(dir: &Path, case: &Case, image: &Image) -> String {
-    let _ = fs::remove_dir_all(dir);
-    let (now, durable) = (dir.join("image"), dir.join("durable"));
+fn write_image(dir: &Path, case: &Case, image: &Image) {
+    let _ = fs::remove_dir_all(dir.join("image"));
+    let now = dir.join("image");
     fs::create_dir_all(&now).unwrap();
     for path in &image.dirs {
         fs::create_dir_all(now.join(path)).unwrap();
     }
     write_files(&now, &image.files);
     if matches!(case.then, Then::CutAgain(_)) {
-        write_files(&durable, &image.durable);
+        write_files(&dir.join("durable"), &image.durable);
     }
+}
+
+/// Has a child check an image. Answers its report, `ok` or what it found; the directory stays if that is not `ok`, as it was before the
+/// child opened it.
+pub fn check(dir: &Path, case: &Case, image: &Image) -> String {
+    let _ = fs::remove_dir_all(dir);
+    write_image(dir, case, image);
     fs::write(dir.join("case"), case.encode()).unwrap();
     let stderr = fs::File::create(dir.join("stderr")).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -151,6 +157,7 @@ pub fn check(dir: &Path, case: &Case, image: &Image) -> String {
         if begun.elapsed() > CHILD_TIME_MAX {
             child.kill().unwrap();
             child.wait().unwrap();
+            write_image(dir, case, image);
             return "hang".to_owned();
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -158,6 +165,8 @@ pub fn check(dir: &Path, case: &Case, image: &Image) -> String {
     let report = fs::read_to_string(dir.join("report")).unwrap_or_else(|_| format!("died: {status}"));
     if report.starts_with("ok") {
         let _ = fs::remove_dir_all(dir);
+    } else {
+        write_image(dir, case, image);
     }
     report
 }

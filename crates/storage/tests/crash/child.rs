@@ -18,8 +18,8 @@ use crate::workload::{LATER_REPLICAS, Model, Plan, Session};
 
 /// Commits after a recovery.
 const LATER_STEPS: usize = 8;
-/// Cuts of one recovery.
-const CUTS_AGAIN: usize = 2;
+/// Cuts while the engine opens, and of all that follows.
+const CUTS_AGAIN: [usize; 2] = [2, 1];
 
 /// Checks the case in `dir` and never returns: closing an engine is not what is tested.
 pub fn run(dir: &Path) -> ! {
@@ -169,6 +169,7 @@ fn cut_again(case: &Case, dir: &Path, seed: u64) -> Result<String, String> {
 
     syscalls::start(&image, &numbered);
     let engine = open(case, &image)?;
+    let opened = syscalls::count();
     verify(case, &engine)?;
     let mut session = Session::begin(Arc::clone(&engine), plan_seed, LATER_REPLICAS).map_err(failed)?;
     for _ in 0..LATER_STEPS {
@@ -177,7 +178,8 @@ fn cut_again(case: &Case, dir: &Path, seed: u64) -> Result<String, String> {
     let events = syscalls::stop();
 
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut cuts: Vec<usize> = (0..CUTS_AGAIN).map(|_| random.random_range(0..events.len())).collect();
+    let mut cuts: Vec<usize> = (0..CUTS_AGAIN[0]).map(|_| random.random_range(0..opened)).collect();
+    cuts.extend((0..CUTS_AGAIN[1]).map(|_| random.random_range(opened..events.len())));
     cuts.sort_unstable();
     let mut later = Expectations::new(plan_seed, LATER_REPLICAS);
     for (number, event) in events.iter().enumerate() {

@@ -4,7 +4,8 @@
 //! Then the power is cut at any point of it: images of what the disk may hold are built and opened, each in a fresh process. Promises:
 //! after a cut everything that was acknowledged is there, exactly; after a flipped bit either that, or the damage is noticed.
 //!
-//! `PHALANX_CRASH_CUTS` and `PHALANX_CRASH_FLIPS` (each per engine) and `PHALANX_CRASH_SEED` ask for more. A failure names the directory
+//! `PHALANX_CRASH_CUTS` and `PHALANX_CRASH_FLIPS` (each per engine), `PHALANX_CRASH_SEED` and `PHALANX_CRASH_AGAIN_EVERY` (1: each cut is
+//! followed by cuts during the recovery) ask for more. A failure names the directory
 //! of its case, which is checked again by `PHALANX_CRASH_CASE=<directory>` and the test `child`.
 #![allow(clippy::unwrap_used)] // A test that meets an error has failed.
 
@@ -99,6 +100,7 @@ impl Tally {
 /// Cuts the power at `cuts` points of a recording.
 fn cut(recording: &Recording, cuts: usize, first: usize, dir: &Path, tally: &mut Tally) {
     let mut random = SmallRng::seed_from_u64(recording.seed);
+    let cut_again_every = from_environment("PHALANX_CRASH_AGAIN_EVERY", CUT_AGAIN_EVERY);
     let mut points: Vec<usize> = (0..cuts).map(|_| random.random_range(0..recording.events.len())).collect();
     points.sort_unstable();
     let mut points = points.into_iter().enumerate().peekable();
@@ -109,7 +111,7 @@ fn cut(recording: &Recording, cuts: usize, first: usize, dir: &Path, tally: &mut
         while let Some((number, _)) = points.next_if(|(_, point)| *point == at) {
             let survives = Survives::any(&mut random);
             let then = match first + number {
-                number if number % CUT_AGAIN_EVERY == 1 => Then::CutAgain(random.random()),
+                number if number % cut_again_every == 1 % cut_again_every => Then::CutAgain(random.random()),
                 number if number % WORK_ON_EVERY == 2 => Then::WorkOn,
                 _ => Then::Nothing,
             };

@@ -117,6 +117,11 @@ pub fn stop() -> Vec<Event> {
     RECORDER.lock().unwrap().take().expect("it was started").events
 }
 
+/// Events recorded so far.
+pub fn count() -> usize {
+    with(|recorder| recorder.events.len()).unwrap_or(0)
+}
+
 pub fn mark(mark: Mark) {
     with(|recorder| recorder.events.push(Event::Mark(mark)));
 }
@@ -310,19 +315,26 @@ pub unsafe extern "C" fn mkdir(name: *const c_char, mode: libc::mode_t) -> c_int
     noted.unwrap_or_else(go)
 }
 
+/// `rename` itself is the storage crate's, and calls this one.
+///
 /// # Safety
-/// As the system call `rename`.
+/// As the system call `renameat`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
-    let here = libc::AT_FDCWD;
+pub unsafe extern "C" fn renameat(
+    from_dir: c_int,
+    from: *const c_char,
+    to_dir: c_int,
+    to: *const c_char,
+) -> c_int {
     // SAFETY: the caller's arguments, passed on.
-    let go = || unsafe { libc::syscall(libc::SYS_renameat2, here, from, here, to, 0) } as c_int;
+    let go = || unsafe { libc::syscall(libc::SYS_renameat2, from_dir, from, to_dir, to, 0) } as c_int;
     let noted = with(|recorder| {
         let result = go();
         if result == 0 {
             // SAFETY: C strings by contract.
             let (from, to) = unsafe { (path(from), path(to)) };
-            recorder.renamed(from, to);
+            let (from, to) = (recorder.absolute(from_dir, from), recorder.absolute(to_dir, to));
+            recorder.renamed(&from, &to);
         }
         result
     });
