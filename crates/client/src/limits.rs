@@ -68,7 +68,7 @@ pub const FRAMES_QUEUED: usize = 2;
 /// Messages of one explicit batch.
 pub const BATCH_MESSAGES_MAX: usize = 1_024;
 /// Payload bytes of one explicit batch of several messages.
-pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const BATCH_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Size of one message: the largest body that a queue may allow, and what describes it.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024 + 128 * 1024;
 

@@ -154,14 +154,17 @@ impl CheckpointStore {
         let (group, on_fatal) = (self.group, Arc::clone(&self.on_fatal));
         let done: Done = Box::new(move |result| {
             if let Err(error) = result {
-                on_fatal(FatalError { group, why: format!("note a checkpoint in the log: {error}") });
+                on_fatal(FatalError {
+                    group: Some(group),
+                    why: format!("note a checkpoint in the log: {error}"),
+                });
             }
         });
         self.wal.note_checkpoint(self.group, batch, done);
     }
 
     fn fatal(&self, what: &str, error: &phalanx_storage::Error) {
-        (self.on_fatal)(FatalError { group: self.group, why: format!("{what}: {error}") });
+        (self.on_fatal)(FatalError { group: Some(self.group), why: format!("{what}: {error}") });
     }
 
     /// The row under a machine key.

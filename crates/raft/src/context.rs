@@ -48,15 +48,18 @@ pub trait Dialer: Send + Sync + 'static {
 /// Why the process must stop: it no longer knows what is on disk, or a group broke an invariant.
 #[derive(Clone, Debug)]
 pub struct FatalError {
-    /// The group in which it was noticed.
-    pub group: GroupId,
+    /// The group in which it was noticed, if it was in one.
+    pub group: Option<GroupId>,
     /// What happened.
     pub why: String,
 }
 
 impl fmt::Display for FatalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group {} cannot go on: {}", self.group, self.why)
+        match self.group {
+            Some(group) => write!(f, "group {group} cannot go on: {}", self.why),
+            None => write!(f, "the node cannot go on: {}", self.why),
+        }
     }
 }
 

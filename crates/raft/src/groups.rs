@@ -27,7 +27,7 @@ use crate::transport::client::Factory;
 use crate::transport::connections::Connections;
 use crate::transport::server::PeerService;
 use crate::types::Raft;
-use crate::{failover, maintenance, recover};
+use crate::{failover, maintenance, recover, upkeep};
 
 /// How long openraft may wait for a whole snapshot; single parts have deadlines of their own.
 const SNAPSHOT_TIMEOUT_MS: u64 = 30 * 60 * 1000;
@@ -100,7 +100,7 @@ impl Groups {
         // Only now: it can campaign, and its peers' answers find it.
         group.raft().run();
         tokio::spawn(maintenance::run(Arc::clone(&group)));
-        self.watch_peers();
+        self.watch();
         Ok(group)
     }
 
@@ -163,10 +163,12 @@ impl Groups {
         });
     }
 
-    fn watch_peers(self: &Arc<Self>) {
+    /// Starts what runs once for all groups.
+    fn watch(self: &Arc<Self>) {
         let mut watching = self.watching.lock();
         if !std::mem::replace(&mut *watching, true) {
             tokio::spawn(failover::watch_peers(Arc::clone(self), self.stop.clone()));
+            tokio::spawn(upkeep::run(Arc::clone(&self.context), self.stop.clone()));
         }
     }
 

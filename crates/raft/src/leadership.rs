@@ -69,7 +69,7 @@ pub(crate) async fn follow(
             return match fatal {
                 Fatal::Stopped => None,
                 Fatal::StorageError(_) | Fatal::Panicked => {
-                    Some(FatalError { group, why: fatal.to_string() })
+                    Some(FatalError { group: Some(group), why: fatal.to_string() })
                 }
             };
         }

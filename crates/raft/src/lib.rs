@@ -25,6 +25,7 @@ mod snapshot;
 mod suite;
 mod transport;
 mod types;
+mod upkeep;
 
 pub use codec::ENTRY_BYTES_MAX;
 pub use context::{Dialer, EffectSink, Executor, FatalError, GroupSpec, NodeContext, Purpose, RaftOptions};

@@ -56,7 +56,7 @@ impl LogStore {
         let (group, on_fatal) = (self.group, Arc::clone(&self.on_fatal));
         Box::new(move |result| {
             if let Err(error) = result {
-                on_fatal(FatalError { group, why: format!("{what}: {error}") });
+                on_fatal(FatalError { group: Some(group), why: format!("{what}: {error}") });
             }
         })
     }

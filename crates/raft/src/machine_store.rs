@@ -141,6 +141,7 @@ impl MachineStore {
     /// Takes a received snapshot into use.
     async fn install(&self, received: Received) -> io::Result<()> {
         let Received { install, fields, row_count, machine } = received;
+        let (group_id, index) = (self.inner.group, fields.index);
         let state = State::loaded(machine, &fields)?;
         let inner = Arc::clone(&self.inner);
         let swap = move || {
@@ -149,7 +150,10 @@ impl MachineStore {
             // No effects: whoever keeps times and streams beside the machine derives them anew.
             inner.sink.applied(inner.group, &current.machine, Vec::new());
         };
-        self.inner.checkpoint.finish_install(install, fields, row_count, swap).await.map_err(io::Error::other)
+        let installed = self.inner.checkpoint.finish_install(install, fields, row_count, swap).await;
+        installed.map_err(io::Error::other)?;
+        tracing::info!(group_id, index, rows = row_count, "caught up by a snapshot of the leader");
+        Ok(())
     }
 
     /// Copies another replica's checkpoint within this process.

@@ -69,7 +69,10 @@ impl Desk {
     ) -> Result<Arc<Self>, DeskError> {
         let dir = config.node.data_dir.clone();
         let passport = match Passport::load(disk.as_ref(), &dir, config.node.id)? {
-            Some(passport) => passport,
+            Some(passport) => {
+                passport.repair(disk.as_ref(), &dir)?;
+                passport
+            }
             None if has_data(&wal) => return Err(DeskError::LogWithoutIdentity { dir }),
             None => {
                 let passport = Passport {

@@ -1,8 +1,9 @@
 //! Who a node is: the one small file that decides whether its disk may take part in a cluster.
 //!
 //! It holds the node's number, the identity of this disk (drawn once, at the first start) and, once there is one, the plan of the
-//! cluster. Invariants: the file is replaced as a whole (written aside, synced, renamed, directory synced) before anything
-//! that relies on it is answered; a file that does not check out stops the node, it is never drawn anew.
+//! cluster. There are two of it, so that one flipped bit does not cost a node its place. Invariants: each is replaced as a whole
+//! (written aside, synced, renamed, directory synced) before anything that relies on it is answered, the copy first: a copy is never
+//! older than what the file said. When neither checks out the node stops; an identity is never drawn anew.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use prost::Message as _;
 
 /// File in the data directory.
 const FILE: &str = "identity";
+/// The other one.
+const COPY: &str = "identity.copy";
 /// Where a new one is written before it takes the other's place.
 const FILE_NEW: &str = "identity.new";
 /// First bytes of the file.
@@ -216,42 +219,62 @@ pub fn read_id(bytes: &[u8]) -> Option<Id128> {
 }
 
 impl Passport {
-    /// The identity file of `dir`, or `None` where there is none.
+    /// The identity of `dir`, or `None` where there is none. Changes nothing.
     ///
     /// # Errors
     /// See [`IdentityError`].
     pub fn load(disk: &dyn Disk, dir: &Path, configured: NodeId) -> Result<Option<Self>, IdentityError> {
-        let wrap = |source| IdentityError::Disk { dir: dir.to_owned(), source };
-        if !disk.list(dir).map_err(wrap)?.iter().any(|name| name == FILE) {
-            return Ok(None);
-        }
-        let path = dir.join(FILE);
-        let file = disk.open(&path).map_err(wrap)?;
-        let damaged = |why: &str| IdentityError::Damaged { path: path.clone(), why: why.to_owned() };
-        let length = file.len().map_err(wrap)?;
-        if length > FILE_BYTES_MAX {
-            return Err(damaged("too large"));
-        }
-        let mut bytes = vec![0; length as usize];
-        let read = file.read_at(0, &mut bytes).map_err(wrap)?;
-        let passport = decode(&bytes[..read]).map_err(damaged)?;
+        let passport = match (read(disk, dir, FILE)?, read(disk, dir, COPY)?) {
+            (Read::Sound(passport), _) | (_, Read::Sound(passport)) => passport,
+            (Read::Missing, Read::Missing) => return Ok(None),
+            (Read::Damaged(why), _) => {
+                return Err(IdentityError::Damaged { path: dir.join(FILE), why: why.to_owned() });
+            }
+            (Read::Missing, Read::Damaged(why)) => {
+                return Err(IdentityError::Damaged { path: dir.join(COPY), why: why.to_owned() });
+            }
+        };
         if passport.node != configured {
             return Err(IdentityError::OtherNode { found: passport.node, configured });
         }
         Ok(Some(passport))
     }
 
-    /// Replaces the identity file; durable on return.
+    /// Writes anew what is missing, damaged or older than this; durable on return.
     ///
     /// # Errors
-    /// When the disk failed: the old file is then still in place, or the new one is, whole.
+    /// When the disk failed.
+    pub fn repair(&self, disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+        for name in [COPY, FILE] {
+            match read(disk, dir, name)? {
+                Read::Sound(other) if other == *self => continue,
+                Read::Sound(_) | Read::Missing => {}
+                Read::Damaged(why) => {
+                    let file = dir.join(name);
+                    tracing::error!(file = %file.display(), why, "a copy of the identity is damaged: written anew from the other");
+                }
+            }
+            self.write(disk, dir, name)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the identity; durable on return.
+    ///
+    /// # Errors
+    /// When the disk failed: the old identity is then still in place, or the new one is, whole.
     pub fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+        self.write(disk, dir, COPY)?;
+        self.write(disk, dir, FILE)
+    }
+
+    fn write(&self, disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), IdentityError> {
         let wrap = |source| IdentityError::Disk { dir: dir.to_owned(), source };
         let new = dir.join(FILE_NEW);
         let file = disk.create(&new).map_err(wrap)?;
         file.write_at(0, &encode(self)).map_err(wrap)?;
         file.sync_data().map_err(wrap)?;
-        disk.rename(&new, &dir.join(FILE)).map_err(wrap)?;
+        disk.rename(&new, &dir.join(name)).map_err(wrap)?;
         disk.sync_dir(dir).map_err(wrap)
     }
 
@@ -260,6 +283,28 @@ impl Passport {
     pub fn identity(&self) -> Option<Identity> {
         Some(Identity { node: self.node, store: self.store, plan: self.plan.clone()? })
     }
+}
+
+/// What one of the two files holds.
+enum Read {
+    Sound(Passport),
+    Missing,
+    Damaged(&'static str),
+}
+
+fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Read, IdentityError> {
+    let wrap = |source| IdentityError::Disk { dir: dir.to_owned(), source };
+    if !disk.list(dir).map_err(wrap)?.iter().any(|found| found == name) {
+        return Ok(Read::Missing);
+    }
+    let file = disk.open(&dir.join(name)).map_err(wrap)?;
+    let length = file.len().map_err(wrap)?;
+    if length > FILE_BYTES_MAX {
+        return Ok(Read::Damaged("too large"));
+    }
+    let mut bytes = vec![0; length as usize];
+    let filled = file.read_at(0, &mut bytes).map_err(wrap)?;
+    Ok(decode(&bytes[..filled]).map_or_else(Read::Damaged, Read::Sound))
 }
 
 fn encode(passport: &Passport) -> Vec<u8> {
@@ -331,6 +376,30 @@ mod tests {
     #[test]
     fn identity_comes_back_as_it_was_saved() {
         assert_eq!(decode(&encode(&passport())), Ok(passport()));
+    }
+
+    #[test]
+    fn one_damaged_file_is_written_anew_from_the_other_and_two_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = phalanx_storage::disk::RealDisk;
+        passport().save(&disk, dir.path()).unwrap();
+        let damage = |name: &str| {
+            let path = dir.path().join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[HEADER_BYTES + 3] ^= 4;
+            std::fs::write(path, bytes).unwrap();
+        };
+        for name in [FILE, COPY] {
+            damage(name);
+            let found = Passport::load(&disk, dir.path(), 7).unwrap();
+            assert_eq!(found, Some(passport()), "{name} damaged");
+            passport().repair(&disk, dir.path()).unwrap();
+            assert!(matches!(read(&disk, dir.path(), name).unwrap(), Read::Sound(_)), "{name} repaired");
+        }
+        damage(FILE);
+        damage(COPY);
+        let refused = Passport::load(&disk, dir.path(), 7);
+        assert!(matches!(refused, Err(IdentityError::Damaged { .. })), "{refused:?}");
     }
 
     #[test]

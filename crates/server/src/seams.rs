@@ -160,7 +160,7 @@ impl Seams {
         Ok(Self {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
-            engine: open_engine(disk.as_ref(), config.checkpoint.engine, &dir)?,
+            engine: open_engine(disk.as_ref(), config, &dir)?,
             disk,
             dialer: Arc::new(TcpDialer),
             listen: Arc::new(TcpListen),
@@ -172,13 +172,24 @@ impl Seams {
     }
 }
 
-fn open_engine(disk: &dyn Disk, kind: EngineKind, dir: &Path) -> Result<Arc<dyn Engine>, SeamsError> {
+/// Opens the checkpoint store. A damaged one is set aside where peers can refill it; alone, the node does not start without it.
+fn open_engine(disk: &dyn Disk, config: &NodeConfig, dir: &Path) -> Result<Arc<dyn Engine>, SeamsError> {
     let wrap = |source| SeamsError::Checkpoint { dir: dir.display().to_string(), source };
     disk.create_dir_all(dir).map_err(wrap)?;
-    match kind {
-        EngineKind::Sled => checkpoint::open_sled(&dir.join("sled")).map_err(wrap),
-        EngineKind::Redb => checkpoint::open_redb(&dir.join("redb")).map_err(wrap),
+    let (name, open): (_, fn(&Path) -> _) = match config.checkpoint.engine {
+        EngineKind::Sled => ("sled", checkpoint::open_sled),
+        EngineKind::Redb => ("redb", checkpoint::open_redb),
+    };
+    let path = dir.join(name);
+    if config.members().len() == 1 {
+        return open(&path).map_err(wrap);
     }
+    let (engine, aside) = checkpoint::open_or_set_aside(&path, open).map_err(wrap)?;
+    if let Some(aside) = aside {
+        let (kept, why) = (aside.path.display(), aside.why);
+        tracing::error!(%kept, why, "the checkpoint store is damaged and was set aside: its replicas are refilled from their peers");
+    }
+    Ok(engine)
 }
 
 /// The operating system's random numbers.

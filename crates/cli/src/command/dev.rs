@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::DevArgs;
 use crate::output::{Failure, Outcome, note};
 
-/// The log of a development node: small segments, so that three nodes on one machine stay modest.
-pub const SMALL_WAL: &str = "[wal]\nsegment_bytes = 16777216\nbudget_bytes = 268435456\n";
+/// The log of a development node: five segments, so that three nodes on one machine stay modest.
+pub const SMALL_WAL: &str = "[wal]\nsegment_bytes = 50331648\nbudget_bytes = 251658240\n";
 /// How often the nodes are looked at.
 const WATCH_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 

@@ -29,7 +29,9 @@ async fn start(dir: &Path) -> LocalCluster {
     let mut options = Options::new(env!("CARGO_BIN_EXE_phalanx"), dir);
     options.shards = 2;
     // Small segments: they are recycled under the load of the test.
-    options.config = String::from("[wal]\nsegment_bytes = 16777216\nbudget_bytes = 134217728\n");
+    options.config = String::from(
+        "[wal]\nsegment_bytes = 16777216\nbudget_bytes = 134217728\n[limits]\nrequest_bytes = 4194304\n",
+    );
     LocalCluster::start(&options).await.expect("three nodes on an empty machine become a cluster")
 }
 
@@ -170,6 +172,7 @@ fn number_from(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_of_the_leader_under_load_and_then_of_all_loses_nothing() {
+    let _alone = crate::MACHINE.write().await;
     let dir = tempfile::tempdir().expect("a directory for the test");
     let mut cluster = start(dir.path()).await;
     let addresses = cluster.addresses();

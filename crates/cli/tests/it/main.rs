@@ -1,4 +1,8 @@
 //! Promises about the whole: real `phalanx` processes, real disks, real kills.
 
+/// The test under full load runs alone: others beside it would be measured too.
+static MACHINE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 mod kill;
 mod ledger;
+mod recovery;

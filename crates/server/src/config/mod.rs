@@ -15,6 +15,8 @@ pub use rules::{ConfigError, split_address};
 
 /// Largest gRPC message between nodes, bytes: a whole log entry with room for its frame.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Largest request of a client unless configured, bytes: the largest batch, and what a frame adds to it.
+pub const REQUEST_BYTES_DEFAULT: u64 = 21 * 1024 * 1024;
 /// Most nodes of a cluster: each holds a replica of the catalog.
 pub const NODES_MAX: usize = 7;
 /// Most shards.
@@ -181,7 +183,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes: 4 * 1024 * 1024, connections: 4096, streams: 256 }
+        Self { request_bytes: REQUEST_BYTES_DEFAULT, connections: 4096, streams: 256 }
     }
 }
 

@@ -6,8 +6,8 @@ use phalanx_state_machine::limits as machine;
 
 /// Messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 1_024;
-/// Encoded messages of one batch, bytes. A single message may be larger, as large as its queue allows.
-pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Encoded messages of one batch, bytes.
+pub const BATCH_BYTES_MAX: usize = machine::SEND_BYTES_MAX as usize;
 /// Headers of one message.
 pub const HEADERS_MAX: usize = 128;
 /// Name of one header, bytes.
@@ -68,5 +68,4 @@ const _: () = assert!(
     HEADERS_BYTES_MAX + ATTRIBUTES + (HEADERS_MAX + 8) * FIELD_OVERHEAD
         <= machine::PAYLOAD_OVERHEAD_BYTES_MAX as usize
 );
-const _: () = assert!(BATCH_BYTES_MAX as u64 <= machine::SEND_BYTES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= machine::SEND_MESSAGES_MAX);
