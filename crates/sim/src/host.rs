@@ -56,6 +56,7 @@ impl Machine {
         config.cluster.shards = SHARDS;
         config.wal.segment_bytes = 16 * 1024 * 1024;
         config.wal.budget_bytes = 128 * 1024 * 1024;
+        config.limits.request_bytes = 4 * 1024 * 1024;
         let disk = Arc::new(SimDisk::new(seed.wrapping_mul(31).wrapping_add(id)));
         Self { id, config, disk, engine: Arc::new(MemoryEngine::new()) }
     }
