@@ -52,7 +52,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Entries find no room: votes, purges and checkpoints go ahead of them.
+    /// Entries find no room: purges, checkpoints and other groups' votes go ahead of them.
     fn write_urgent(&self, committer: &mut Committer) -> Result<(), Error> {
         let mut urgent = committer.take_urgent();
         let cursor = std::mem::take(&mut committer.cursor);

@@ -179,24 +179,31 @@ impl Committer {
 
     /// Takes what may be written ahead of entries that find no room: it does not depend on them, and it frees space.
     ///
-    /// Votes, purges and checkpoint numbers may pass entries and truncations of their own group; nothing passes a
-    /// `forget` of its group, which ends one life and begins another.
+    /// Purges and checkpoint numbers may pass entries and truncations of their own group. A vote may not pass its group's entries: who
+    /// hears that a vote is durable concludes that all that the group wrote before it is. Nothing passes a `forget` of its group, which
+    /// ends one life and begins another.
     pub(super) fn take_urgent(&mut self) -> VecDeque<Op> {
         let (mut urgent, mut rest) = (VecDeque::new(), VecDeque::new());
-        let (mut waiting, mut forgotten) = (BTreeSet::new(), BTreeSet::new());
+        let (mut waiting, mut entries, mut forgotten) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for op in std::mem::take(&mut self.backlog) {
+            let group = op.group;
             let may_pass = match op.action {
-                Action::Vote(_) | Action::Purge(_) | Action::Checkpoint(_) => !forgotten.contains(&op.group),
-                Action::Forget => !waiting.contains(&op.group),
+                Action::Vote(_) => !forgotten.contains(&group) && !entries.contains(&group),
+                Action::Purge(_) | Action::Checkpoint(_) => !forgotten.contains(&group),
+                Action::Forget => !waiting.contains(&group),
                 Action::Append { .. } | Action::Truncate(_) | Action::Committed(_) | Action::Release => false,
             };
             if may_pass {
                 urgent.push_back(op);
                 continue;
             }
-            waiting.insert(op.group);
+            waiting.insert(group);
+            // A vote that waits holds up later ones, too: the last one counts.
+            if matches!(op.action, Action::Append { .. } | Action::Vote(_)) {
+                entries.insert(group);
+            }
             if matches!(op.action, Action::Forget) {
-                forgotten.insert(op.group);
+                forgotten.insert(group);
             }
             rest.push_back(op);
         }

@@ -158,8 +158,8 @@ impl Wal {
     /// A step: one write and one sync for what waits, then the callbacks in order. True if there was work; call again
     /// until false, then wait for the wake-up of [`Wal::on_pending`].
     ///
-    /// [`Error::DiskFull`] leaves what waits in place (purges and votes still get through): call again after a pause.
-    /// Any other error has answered every waiting callback and the log is dead.
+    /// [`Error::DiskFull`] leaves what waits in place (purges still get through, and votes of groups without waiting
+    /// entries): call again after a pause. Any other error has answered every waiting callback and the log is dead.
     pub fn commit_pending(&self) -> Result<bool, Error> {
         let mut committer = self.committer.lock();
         let result = self.commit_step(&mut committer);

@@ -109,6 +109,35 @@ fn a_full_disk_refuses_entries_keeps_votes_and_purges_and_resumes() {
 }
 
 #[test]
+fn a_vote_is_never_reported_ahead_of_entries_of_its_own_group() {
+    // Whoever hears that the vote is durable takes everything of the group that was written before it for durable as well.
+    let disk = SimDisk::new(1);
+    let wal = open(&disk);
+    disk.set_space(Some(300_000));
+    let answers = Answers::default();
+    // Each entry takes a whole block: far more than is reckoned with, so that entries are taken which then find no room.
+    let mut last = 0;
+    while matches!(wal.commit_pending(), Ok(_)) {
+        last += 1;
+        wal.append(1, entries(1, last..=last, 1, 10), answers.done(last)).unwrap();
+        assert!(last < 10_000, "never full");
+    }
+    assert!(!answers.labels().contains(&last), "it waits for room");
+    wal.save_vote(1, "of the waiting entry's group".into(), answers.done(100_001));
+    wal.save_vote(2, "of another".into(), answers.done(100_002));
+    assert!(matches!(wal.commit_pending(), Err(Error::DiskFull { .. })));
+    let labels = answers.labels();
+    assert!(labels.contains(&100_002), "another group's vote gets through");
+    assert!(!labels.contains(&last) && !labels.contains(&100_001), "{labels:?}");
+    // A purge makes room, if there was none yet.
+    wal.purge(1, (1, last - 4), answers.done(100_003));
+    assert!((0..1000).any(|_| matches!(wal.commit_pending(), Ok(false))), "still waiting for room");
+    let labels = answers.labels();
+    let at = |label: u64| labels.iter().position(|found| *found == label).expect("answered");
+    assert!(at(last) < at(100_001), "{labels:?}");
+}
+
+#[test]
 fn a_full_disk_that_gets_space_takes_what_waited() {
     let disk = SimDisk::new(1);
     let wal = open(&disk);
