@@ -127,6 +127,8 @@ async fn from_disk(
         let (got, expected) = (machine.digest(), fields.digest);
         return Ok(Err(format!("its rows have the digest {got:016x}, its manifest names {expected:016x}")));
     }
+    // The checkpoint's sync may have been quicker than the log's: a power cut then leaves what the log was about to drop.
+    drop_conflicting(context, spec, (fields.term, fields.index)).await?;
     Ok(match State::loaded(machine, &fields) {
         Ok(state) => Ok(machine_store(context, spec, state, checkpoint)),
         Err(error) => Err(error.to_string()),

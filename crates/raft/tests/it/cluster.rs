@@ -256,6 +256,12 @@ impl Cluster {
         drop(groups);
     }
 
+    /// The log of a node that is down.
+    pub fn log_of(&self, id: u64) -> Arc<Wal> {
+        assert!(!self.is_up(id), "node {id} is running");
+        open_wal(self.node(id), &self.wal_options)
+    }
+
     /// Ends a node in good order.
     pub fn stop(&mut self, id: u64) {
         let groups = self.groups_of(id);

@@ -2,7 +2,8 @@
 
 use phalanx_raft::RaftOptions;
 
-use phalanx_storage::wal::WalOptions;
+use bytes::Bytes;
+use phalanx_storage::wal::{LogEntry, WalOptions};
 
 use crate::cluster::{Cluster, eventually, quiet};
 
@@ -85,6 +86,37 @@ fn a_replica_restarts_from_its_checkpoint_and_a_purged_log() {
     let after = cluster.agree(1);
     assert_eq!(after.digest, before.digest);
     assert!(after.purged > 0);
+    cluster.no_fatal();
+}
+
+#[test]
+fn a_checkpoint_that_became_durable_before_the_log_dropped_what_it_contradicts_opens() {
+    let mut cluster = Cluster::start(1, quiet());
+    // A second term, so that entries of the first can be left over.
+    let first = cluster.leader(1);
+    cluster.kill(first);
+    cluster.send(1, 10, b"of the second term");
+    cluster.boot(first);
+    cluster.send(1, 1, b"for all");
+    let status = cluster.agree(1);
+    assert!(status.term > 1);
+    let follower = cluster.others(cluster.leader(1))[0];
+    cluster.checkpoint(follower, 1);
+    let index = cluster.status(follower, 1).checkpoint;
+    cluster.kill(follower);
+    // What a power cut leaves when the checkpoint store was quicker than the log: the dead tail of an older term.
+    let log = cluster.log_of(follower);
+    let kept = index - 2;
+    let kept = (log.term_of(1, kept).expect("an entry"), kept);
+    log.truncate_after(1, Some(kept), Box::new(|done| done.expect("truncate")));
+    let tail =
+        (index - 1..index + 5).map(|index| LogEntry { index, term: 1, body: Bytes::from_static(&[1]) });
+    log.append(1, tail.collect(), Box::new(|done| done.expect("append"))).expect("append");
+    while log.commit_pending().expect("commit") {}
+    drop(log);
+    cluster.boot(follower);
+    cluster.send(1, 3, b"after");
+    cluster.agree(1);
     cluster.no_fatal();
 }
 
