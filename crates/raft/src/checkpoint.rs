@@ -116,10 +116,12 @@ impl CheckpointStore {
         self.job(move |rows| load_rows(kind, |after| rows.rows(after, chunk_bytes))).await
     }
 
-    /// Writes a checkpoint of what `take` hands out. A failure that loses it stops the process.
+    /// Writes a checkpoint of what `take` hands out, and says `done` before anything else is taken. A failure that loses it stops the
+    /// process. The caller must stay to the end.
     pub(crate) async fn cut(
         &self,
         take: impl FnOnce(Option<&ManifestFields>) -> Option<Cut> + Send,
+        done: impl FnOnce() + Send,
     ) -> Result<Option<ManifestFields>, phalanx_storage::Error> {
         let _gate = self.gate.lock().await;
         let durable = self.durable();
@@ -132,6 +134,7 @@ impl CheckpointStore {
             match self.job(move |store| store.commit(fields, rows, garbage)).await {
                 Ok(manifest) => {
                     self.keep(manifest.fields.clone(), manifest.batch);
+                    done();
                     return Ok(Some(manifest.fields));
                 }
                 Err(error) if error.is_retryable() => {
@@ -163,7 +166,8 @@ impl CheckpointStore {
         self.wal.note_checkpoint(self.group, batch, done);
     }
 
-    fn fatal(&self, what: &str, error: &phalanx_storage::Error) {
+    /// Stops the process.
+    pub(crate) fn fatal(&self, what: &str, error: &phalanx_storage::Error) {
         (self.on_fatal)(FatalError { group: Some(self.group), why: format!("{what}: {error}") });
     }
 

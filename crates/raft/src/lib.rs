@@ -9,6 +9,8 @@ mod blocking;
 mod checkpoint;
 mod codec;
 mod context;
+#[cfg(test)]
+mod cuts;
 mod error;
 mod failover;
 mod group;

@@ -87,13 +87,31 @@ impl MachineStore {
     }
 
     /// Writes what changed since the last checkpoint. `None` if there was nothing to write; `force` writes even then.
+    ///
+    /// It comes to its end even when the caller gives up (a peer that asked for a checkpoint and hung up): the machine forgets what
+    /// it hands out.
     pub(crate) async fn cut_checkpoint(
         &self,
         force: bool,
     ) -> Result<Option<ManifestFields>, phalanx_storage::Error> {
-        let inner = Arc::clone(&self.inner);
-        let take = move |durable: Option<&ManifestFields>| {
-            let mut state = inner.state.write();
+        let store = self.clone();
+        let cut = tokio::spawn(async move { store.cut_to_its_end(force).await });
+        match cut.await {
+            Ok(done) => done,
+            Err(ended) => {
+                let why = ended.to_string();
+                let error = phalanx_storage::Error::Engine { operation: "cut a checkpoint", why };
+                if ended.is_panic() {
+                    self.inner.checkpoint.fatal("checkpoint", &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn cut_to_its_end(&self, force: bool) -> Result<Option<ManifestFields>, phalanx_storage::Error> {
+        let take = |durable: Option<&ManifestFields>| {
+            let mut state = self.inner.state.write();
             let applied = state.applied?;
             let (term, index) = crate::types::position(&applied);
             if !force && durable.is_some_and(|durable| durable.index == index) {
@@ -108,11 +126,7 @@ impl MachineStore {
             };
             Some(Cut { fields, changes: state.machine.take_changes() })
         };
-        let done = self.inner.checkpoint.cut(take).await?;
-        if done.is_some() {
-            self.with_machine(Machine::checkpoint_done);
-        }
-        Ok(done)
+        self.inner.checkpoint.cut(take, || self.with_machine(Machine::checkpoint_done)).await
     }
 
     fn apply_one(&self, entry: crate::types::Entry) -> io::Result<Replies> {
