@@ -21,6 +21,7 @@ use crate::keyspace;
 
 use super::engine::Engine;
 use super::rows::Batch;
+use super::space::set_aside;
 
 const STORE_PREFIX: &str = "store-";
 const COMPLETE: &str = "complete";
@@ -76,7 +77,10 @@ fn list(dir: &Path) -> Result<Vec<(u64, bool)>, Error> {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(STORE_PREFIX)?.parse().ok());
         if let Some(number) = number {
-            found.push((number, entry.path().join(COMPLETE).exists()));
+            // An error is no answer: a store that only cannot be looked at must not pass for a half-written one.
+            let mark = entry.path().join(COMPLETE);
+            let is_complete = mark.try_exists().map_err(|error| Error::io("look for", &mark, error))?;
+            found.push((number, is_complete));
         }
     }
     found.sort_unstable();
@@ -116,9 +120,15 @@ impl Stores {
         sync(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         let found = list(dir)?;
         let in_use = found.iter().rev().find(|(_, is_complete)| *is_complete).map(|(number, _)| *number);
-        // Without `complete` nothing in a store was ever acknowledged; a lower one was copied whole before the higher one got it.
+        // Beside a complete store one without `complete` was never in use; a lower one was copied whole before the higher one got it.
         for (number, _) in found.iter().filter(|(number, _)| Some(*number) != in_use) {
-            remove(dir, *number)?;
+            if in_use.is_some() {
+                remove(dir, *number)?;
+                continue;
+            }
+            // A first start that was cut short, or all that there is after its mark was lost.
+            let path = set_aside(&store_dir(dir, *number))?;
+            tracing::warn!(path = %path.display(), "a checkpoint store without its mark was set aside");
         }
         let (number, store) = match in_use {
             Some(number) => (number, open(&store_dir(dir, number))?),

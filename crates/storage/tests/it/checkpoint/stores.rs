@@ -109,6 +109,33 @@ fn an_interrupted_rewrite_leaves_the_store_that_was_in_use() {
 }
 
 #[test]
+fn a_store_whose_mark_is_lost_or_cannot_be_looked_at_is_never_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let checkpoint = ReplicaCheckpoint::open(open_redb(dir.path()).unwrap(), 1, 0).unwrap();
+        checkpoint.commit(fields(1), vec![put("key", "value")], vec![]).unwrap();
+    }
+    let mark = dir.path().join("store-00000001/complete");
+    std::fs::remove_file(&mark).unwrap();
+    // The file system answers neither yes nor no.
+    std::os::unix::fs::symlink("complete", &mark).unwrap();
+    assert!(open_redb(dir.path()).is_err());
+    assert_eq!(stores(dir.path()), ["store-00000001"]);
+    // It is gone: the store may be half of one, so it is not used, and it may be all there is, so it stays.
+    std::fs::remove_file(&mark).unwrap();
+    let engine = open_redb(dir.path()).unwrap();
+    assert!(ReplicaCheckpoint::open(Arc::clone(&engine), 1, 1).is_err(), "the log remembers a checkpoint");
+    drop(engine);
+    assert_eq!(stores(dir.path()), ["store-00000001", "store-00000001.damaged-1"]);
+    let kept = dir.path().join("store-00000001.damaged-1");
+    std::fs::File::create(kept.join("complete")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("store-00000001")).unwrap();
+    std::fs::rename(kept, dir.path().join("store-00000001")).unwrap();
+    let checkpoint = ReplicaCheckpoint::open(open_redb(dir.path()).unwrap(), 1, 1).unwrap();
+    assert_eq!(checkpoint.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
 fn j8_a_store_that_cannot_be_read_is_set_aside_whole() {
     let dir = tempfile::tempdir().unwrap();
     for (name, file, open) in [
