@@ -144,6 +144,10 @@ impl Machine {
             }
             CommandKind::Send(send) => self.touch(send.uid).map_or_else(gone, |queue| queue.send(turn, send)),
             CommandKind::Receive(receive) => {
+                let Some(queue) = self.queues.get_mut(&receive.uid) else { return gone() };
+                if let Some(reply) = queue.receive_without_trace(turn.now_ms, receive) {
+                    return reply;
+                }
                 self.touch(receive.uid).map_or_else(gone, |queue| queue.receive(turn, receive))
             }
             CommandKind::Attach(attach) => {
@@ -277,6 +281,8 @@ impl Machine {
             if queue.has_offer() {
                 effects.push(Effect::Ready { uid });
             }
+            let called = queue.take_called().into_iter();
+            effects.extend(called.map(|consumer| Effect::GroupReady { uid, consumer }));
             self.count(uid);
         }
         if let Some(mut trash) = self.trash.pop_front()

@@ -30,6 +30,8 @@ pub enum Reply {
     Received {
         /// In sequence order.
         deliveries: Vec<Delivery>,
+        /// A remembered request: these are its leases that are still live. Asking again never brings more.
+        repeated: bool,
     },
     /// `Attach`: leases that the client named and that are no longer its own; the rest follows as effects.
     Attached {
@@ -224,10 +226,18 @@ pub enum Effect {
         /// Streams up to this incarnation are over.
         incarnation: u64,
     },
-    /// Something can be received and no attached consumer has room for it: wake a waiting receive.
+    /// Something can be received and no attached consumer has room for it: wake a waiting receive, whosever it is.
     Ready {
         /// The queue.
         uid: QueueUid,
+    },
+    /// The next message of a group that this consumer holds became ready, and it has no stream: wake its waiting receive. No
+    /// other one would get it.
+    GroupReady {
+        /// The queue.
+        uid: QueueUid,
+        /// The holder.
+        consumer: Id128,
     },
     /// The queue was dropped: end its streams and waits.
     QueueGone {

@@ -1,7 +1,7 @@
 //! `Messages.Receive`: leases messages to a caller that keeps no stream, and waits for the first if asked to.
 //!
 //! The wait is this node's: when something can be received, it proposes again, with the same request id. Invariant: whatever was leased
-//! under a request id is what a repetition of the call with that id gets.
+//! under a request id is what a repetition of the call with that id gets, and it never waits for anything else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -106,12 +106,12 @@ fn own_request_id(state: &NodeState, consumer: Id128) -> Id128 {
 async fn serve(state: &NodeState, local: Local, ask: Ask) -> Result<v1::ReceiveResponse, Status> {
     let mut waiter = match ask.wait_until > Instant::now() {
         // Before the first proposal, so that nothing that becomes ready after it is missed.
-        true => Some(register(&state.dispatcher, &local)?),
+        true => Some(register(&state.dispatcher, &local, ask.consumer)?),
         false => None,
     };
     loop {
-        let deliveries = propose(&local, &ask).await?;
-        if !deliveries.is_empty() {
+        let (deliveries, repeated) = propose(&local, &ask).await?;
+        if repeated || !deliveries.is_empty() {
             drop(waiter); // the next one looks for what is left, while this one reads bodies
             let deliveries = deliveries_out(&local, deliveries).await?;
             return Ok(v1::ReceiveResponse { deliveries });
@@ -128,7 +128,8 @@ async fn serve(state: &NodeState, local: Local, ask: Ask) -> Result<v1::ReceiveR
     }
 }
 
-async fn propose(local: &Local, ask: &Ask) -> Result<Vec<Delivery>, Status> {
+/// The deliveries, and whether they are those of a repeated call: there will be no others.
+async fn propose(local: &Local, ask: &Ask) -> Result<(Vec<Delivery>, bool), Status> {
     let receive = Receive {
         uid: local.uid,
         consumer: ask.consumer,
@@ -139,13 +140,13 @@ async fn propose(local: &Local, ask: &Ask) -> Result<Vec<Delivery>, Status> {
     };
     let command = Command::from(CommandKind::Receive(receive));
     match local.shard.batcher.enqueue(command, ask.deadline)?.await? {
-        Reply::Received { deliveries } => Ok(deliveries),
+        Reply::Received { deliveries, repeated } => Ok((deliveries, repeated)),
         other => Err(unexpected(other)),
     }
 }
 
-fn register(dispatcher: &Dispatcher, local: &Local) -> Result<Waiter, Status> {
-    dispatcher.register_waiter(local.shard.id(), local.uid).map_err(|error| match error {
+fn register(dispatcher: &Dispatcher, local: &Local, consumer: Id128) -> Result<Waiter, Status> {
+    dispatcher.register_waiter(local.shard.id(), local.uid, consumer).map_err(|error| match error {
         RegisterError::NotLeading => moved(local),
         RegisterError::TooMany => status::overloaded(error.to_string(), status::RETRY_OVERLOAD),
     })

@@ -129,7 +129,12 @@ impl Dispatcher {
     ///
     /// # Errors
     /// See [`RegisterError`].
-    pub fn register_waiter(&self, group: GroupId, uid: QueueUid) -> Result<Waiter, RegisterError> {
+    pub fn register_waiter(
+        &self,
+        group: GroupId,
+        uid: QueueUid,
+        consumer: Id128,
+    ) -> Result<Waiter, RegisterError> {
         let desk = self.desk(group);
         let mut state = desk.state.lock();
         if !state.leading {
@@ -141,7 +146,7 @@ impl Dispatcher {
         if queue.waiters.len() >= REGISTRATIONS_MAX {
             return Err(RegisterError::TooMany);
         }
-        Ok(queue.waiters.open(Arc::downgrade(&desk), uid, registration))
+        Ok(queue.waiters.open(Arc::downgrade(&desk), uid, consumer, registration))
     }
 
     /// Takes the effects of one entry. Never waits.
@@ -185,6 +190,11 @@ impl DeskState {
             Effect::Ready { uid } => {
                 if let Some(queue) = self.queues.get_mut(&uid) {
                     queue.waiters.wake_first();
+                }
+            }
+            Effect::GroupReady { uid, consumer } => {
+                if let Some(queue) = self.queues.get_mut(&uid) {
+                    queue.waiters.wake_first_of(consumer);
                 }
             }
             Effect::QueueGone { uid } => {

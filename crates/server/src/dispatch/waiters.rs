@@ -2,12 +2,12 @@
 //!
 //! `Ready` says that something can be had, not how much. So it wakes the first waiter, and a waiter that leaves after it was woken
 //! wakes the next one. Invariant: after a `Ready`, somebody proposes again until a proposal came back empty, whoever goes away
-//! meanwhile.
+//! meanwhile. `GroupReady` is the same among the waiters of one consumer: the others would find nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-use phalanx_state_machine::ids::QueueUid;
+use phalanx_state_machine::ids::{Id128, QueueUid};
 use tokio::sync::Notify;
 
 use super::GroupDesk;
@@ -16,14 +16,18 @@ use super::GroupDesk;
 #[derive(Default)]
 pub(super) struct Waiters {
     places: BTreeMap<u64, Place>,
+    by_consumer: BTreeSet<(Id128, u64)>,
 }
 
 struct Place {
+    consumer: Id128,
     wake: Arc<Notify>,
     /// Told to propose (again), and has not begun to.
     woken: bool,
     /// Proposing: if it goes away now, it may leave something behind.
     working: bool,
+    /// It was told of something that only its consumer may have, and has not looked for it.
+    called: bool,
 }
 
 impl Waiters {
@@ -31,17 +35,36 @@ impl Waiters {
         self.places.len()
     }
 
-    pub(super) fn open(&mut self, desk: Weak<GroupDesk>, uid: QueueUid, number: u64) -> Waiter {
+    pub(super) fn open(
+        &mut self,
+        desk: Weak<GroupDesk>,
+        uid: QueueUid,
+        consumer: Id128,
+        number: u64,
+    ) -> Waiter {
         let wake = Arc::new(Notify::new());
-        self.places.insert(number, Place { wake: Arc::clone(&wake), woken: false, working: true });
+        let place = Place { consumer, wake: Arc::clone(&wake), woken: false, working: true, called: false };
+        self.places.insert(number, place);
+        self.by_consumer.insert((consumer, number));
         Waiter { desk, uid, number, wake }
     }
 
     /// Wakes the first that is not woken already.
     pub(super) fn wake_first(&mut self) {
         if let Some(place) = self.places.values_mut().find(|place| !place.woken) {
-            place.woken = true;
-            place.wake.notify_one();
+            place.wake();
+        }
+    }
+
+    /// The same, among those of one consumer.
+    pub(super) fn wake_first_of(&mut self, consumer: Id128) {
+        let mine = || self.by_consumer.range((consumer, 0)..=(consumer, u64::MAX)).map(|(_, number)| *number);
+        let sleeps = |number: &u64| self.places.get(number).is_some_and(|place| !place.woken);
+        // If all are woken already, one of them is to pass it on.
+        let Some(number) = mine().find(sleeps).or_else(|| mine().next()) else { return };
+        if let Some(place) = self.places.get_mut(&number) {
+            place.called = true;
+            place.wake();
         }
     }
 
@@ -55,6 +78,7 @@ impl Waiters {
     fn rest(&mut self, number: u64) -> bool {
         let Some(place) = self.places.get_mut(&number) else { return false };
         place.working = false;
+        place.called &= place.woken;
         true
     }
 
@@ -66,9 +90,21 @@ impl Waiters {
     }
 
     fn leave(&mut self, number: u64) {
-        if self.places.remove(&number).is_some_and(|place| place.woken || place.working) {
+        let Some(place) = self.places.remove(&number) else { return };
+        self.by_consumer.remove(&(place.consumer, number));
+        if place.woken || place.working {
             self.wake_first();
         }
+        if place.called {
+            self.wake_first_of(place.consumer);
+        }
+    }
+}
+
+impl Place {
+    fn wake(&mut self) {
+        self.woken = true;
+        self.wake.notify_one();
     }
 }
 

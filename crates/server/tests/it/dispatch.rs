@@ -25,7 +25,11 @@ fn stream(dispatcher: &Dispatcher, consumer: Id128, incarnation: u64, window: u3
 }
 
 fn waiter(dispatcher: &Dispatcher) -> Waiter {
-    dispatcher.register_waiter(GROUP, QUEUE).expect("it is led here")
+    waiter_of(dispatcher, ANN)
+}
+
+fn waiter_of(dispatcher: &Dispatcher, consumer: Id128) -> Waiter {
+    dispatcher.register_waiter(GROUP, QUEUE, consumer).expect("it is led here")
 }
 
 fn deliver(consumer: Id128, incarnation: u64, token: Token) -> Effect {
@@ -154,7 +158,7 @@ async fn everything_ends_with_the_queue_or_with_the_leadership() {
     assert_eq!(wait.ready().await, Wake::Over);
     let refused = dispatcher.register_stream(GROUP, QUEUE, ANN, 2, 8).err();
     assert_eq!(refused, Some(RegisterError::NotLeading));
-    assert_eq!(dispatcher.register_waiter(GROUP, QUEUE).err(), Some(RegisterError::NotLeading));
+    assert_eq!(dispatcher.register_waiter(GROUP, QUEUE, ANN).err(), Some(RegisterError::NotLeading));
 }
 
 #[test]
@@ -217,4 +221,31 @@ fn receive_whose_time_is_up_wakes_nobody() {
     assert!(!wakes(&mut first) && !wakes(&mut second));
     drop(first);
     assert!(!wakes(&mut second));
+}
+
+#[test]
+fn next_of_a_group_wakes_a_waiting_receive_of_its_holder_only() {
+    let dispatcher = leading();
+    let (mut bob, mut ann) = (waiter_of(&dispatcher, BOB), waiter_of(&dispatcher, ANN));
+    let mut later = waiter_of(&dispatcher, ANN);
+    assert!(!wakes(&mut bob) && !wakes(&mut ann) && !wakes(&mut later));
+    dispatcher.applied(GROUP, vec![Effect::GroupReady { uid: QUEUE, consumer: ANN }]);
+    assert_eq!((wakes(&mut bob), wakes(&mut later)), (false, false));
+    drop(ann); // woken, but gone before it looked
+    assert!(wakes(&mut later));
+}
+
+#[test]
+fn holder_that_is_woken_already_passes_the_next_of_its_group_on() {
+    let dispatcher = leading();
+    let (mut ann, mut later) = (waiter(&dispatcher), waiter(&dispatcher));
+    let mut bob = waiter_of(&dispatcher, BOB);
+    assert!(!wakes(&mut ann) && !wakes(&mut later) && !wakes(&mut bob));
+    ready(&dispatcher);
+    ready(&dispatcher);
+    dispatcher.applied(GROUP, vec![Effect::GroupReady { uid: QUEUE, consumer: ANN }]);
+    assert!(wakes(&mut ann) && wakes(&mut later));
+    assert!(!wakes(&mut later), "nothing was there yet");
+    drop(ann); // it took something else
+    assert!(wakes(&mut later));
 }

@@ -15,3 +15,4 @@ mod queues;
 mod streams;
 mod support;
 mod talk;
+mod waiting;

@@ -7,7 +7,7 @@ use super::Queue;
 use super::Turn;
 use super::leases::Lease;
 use super::messages::{Slot, State};
-use crate::ids::{Sequence, TimestampMs, Token};
+use crate::ids::{Id128, Sequence, TimestampMs, Token};
 use crate::limits::{LEASE_MAX_MS, LEASES_PER_QUEUE_MAX};
 use crate::reply::{Delivery, Effect, Payload, ReturnReason, SettleResult};
 
@@ -44,10 +44,15 @@ impl Queue {
         [fresh, returned, head].into_iter().flatten().min()
     }
 
-    /// Whether a receive could get something.
+    /// Whether anybody's receive would get something.
     pub(crate) fn has_offer(&self) -> bool {
         let general = self.messages.has_fresh() || !self.returned.is_empty() || !self.heads.is_empty();
-        (general || self.consumers.any_waits_unattached()) && self.leases.len() < LEASES_PER_QUEUE_MAX
+        general && self.leases.len() < LEASES_PER_QUEUE_MAX
+    }
+
+    /// Consumers without a stream for which something became ready in this entry that only they may get.
+    pub(crate) fn take_called(&mut self) -> Vec<Id128> {
+        self.consumers.take_called()
     }
 
     /// Leases a ready message. The message must be the first of its lane that is not leased, and the consumer must

@@ -43,8 +43,8 @@ pub(super) struct Consumer {
     pub(super) answers: Answers,
     open_key: Option<(u32, Token)>,
     sticky_key: Option<Sequence>,
-    /// `own` is not empty and it is not attached.
-    waits_unattached: bool,
+    /// The first of `own`, while it is not attached: only a receive of its own gets it.
+    alone: Option<Sequence>,
     stale: bool,
     /// Part of the digest as last counted.
     hash: u64,
@@ -72,7 +72,7 @@ impl Consumer {
             answers: Answers::default(),
             open_key: None,
             sticky_key: None,
-            waits_unattached: false,
+            alone: None,
             stale: false,
             hash: 0,
             touched: false,
@@ -137,8 +137,8 @@ pub(super) struct Consumers {
     /// (next message of a group it holds, number).
     sticky: BTreeSet<(Sequence, u64)>,
     pub(super) due: BTreeSet<(TimestampMs, u64)>,
-    /// Consumers without a stream that could receive a next message of a group they hold.
-    waiting_unattached: usize,
+    /// Consumers whose `alone` changed in this entry: a receive of theirs may be waiting.
+    called: Vec<u64>,
     stale: Vec<u64>,
     touched: Vec<u64>,
     /// Hashes of all consumers and their answers.
@@ -158,7 +158,7 @@ impl Default for Consumers {
             open: BTreeSet::new(),
             sticky: BTreeSet::new(),
             due: BTreeSet::new(),
-            waiting_unattached: 0,
+            called: Vec::new(),
             stale: Vec::new(),
             touched: Vec::new(),
             sum: 0,
@@ -242,7 +242,6 @@ impl Consumers {
             self.due.remove(&(due, number));
         }
         self.unregister(number, consumer.open_key, consumer.sticky_key);
-        self.waiting_unattached -= usize::from(consumer.waits_unattached);
         if consumer.written {
             self.removed.push((number, consumer.answers.rows));
         }
@@ -266,10 +265,11 @@ impl Consumers {
             consumer.open_key = consumer.is_open().then_some((consumer.in_hand, consumer.last_token));
             let first = consumer.own.first().copied();
             consumer.sticky_key = first.filter(|sequence| consumer.has_room(bytes_of(*sequence)));
-            let waits = first.is_some() && !consumer.attached();
-            self.waiting_unattached += usize::from(waits);
-            self.waiting_unattached -= usize::from(consumer.waits_unattached);
-            consumer.waits_unattached = waits;
+            let alone = first.filter(|_| !consumer.attached());
+            if alone.is_some() && alone != consumer.alone {
+                self.called.push(number);
+            }
+            consumer.alone = alone;
             let (new_open, new_sticky) = (consumer.open_key, consumer.sticky_key);
             if old_open != new_open {
                 self.unregister(number, old_open, None);
@@ -299,8 +299,18 @@ impl Consumers {
         self.sticky.first().copied()
     }
 
-    pub(super) fn any_waits_unattached(&self) -> bool {
-        self.waiting_unattached > 0
+    /// Consumers without a stream for which the next message of a group they hold became ready in this entry.
+    pub(super) fn take_called(&mut self) -> Vec<Id128> {
+        let mut called = std::mem::take(&mut self.called);
+        called.sort_unstable();
+        called.dedup();
+        let still = |number: u64| {
+            self.by_number
+                .get(&number)
+                .filter(|consumer| consumer.alone.is_some())
+                .map(|consumer| consumer.id)
+        };
+        called.into_iter().filter_map(still).collect()
     }
 
     /// Counts the changes of this entry into the digest. Returns the sum over all consumers.
@@ -338,14 +348,12 @@ impl Consumers {
                 if consumer.has_room(bytes_of(*first)) {
                     fresh.sticky.insert((*first, *number));
                 }
-                fresh.waiting_unattached += usize::from(!consumer.attached());
             }
             fresh.due.extend(consumer.due_ms().map(|due| (due, *number)));
         }
         let same = fresh.open == self.open
             && fresh.sticky == self.sticky
             && fresh.due == self.due
-            && fresh.waiting_unattached == self.waiting_unattached
             && self.by_id.len() == self.by_number.len();
         if !same {
             return Err("an index of consumers is wrong".into());

@@ -364,6 +364,7 @@ impl QueueLoader {
         let queue = &mut self.queue;
         queue.refresh_consumers();
         queue.consumers.settle_digest();
+        queue.consumers.take_called();
         for number in std::mem::take(&mut queue.consumers.dirty) {
             if let Some(consumer) = queue.consumers.by_number.get_mut(&number) {
                 consumer.dirty = false;

@@ -1,7 +1,8 @@
 //! `Receive`: leases messages to a caller that keeps no stream.
 //!
 //! The request id makes it retriable: a remembered request gets those of its leases that are still live, again, and
-//! nothing else. An empty answer leaves no trace.
+//! nothing else. An answer without a new lease leaves no trace: it neither changes the queue nor wakes another receive, or
+//! receives that wait for what they cannot have would wake each other for ever.
 
 use super::consumers::{Consumer, Phase};
 use super::remembered::Memory;
@@ -37,17 +38,29 @@ impl Memory for Received {
 }
 
 impl Queue {
-    pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, receive: &Receive) -> Reply {
+    /// The answer, if it is one that changes nothing.
+    pub(crate) fn receive_without_trace(&mut self, now_ms: TimestampMs, receive: &Receive) -> Option<Reply> {
         let zero = Id128 { hi: 0, lo: 0 };
         if receive.consumer == zero || receive.request == zero {
-            return Reply::Rejected(Rejection::Invalid("an id of zero is no identity".into()));
+            return Some(Reply::Rejected(Rejection::Invalid("an id of zero is no identity".into())));
         }
-        if let Some(before) = self.receives.get(receive.request, turn.now_ms).copied() {
-            return self.receive_again(receive, before, turn.now_ms);
+        if let Some(before) = self.receives.get(receive.request, now_ms).copied() {
+            return Some(self.receive_again(receive, before, now_ms));
         }
-        self.refresh_consumers();
+        let number = self.consumers.number_of(receive.consumer);
+        if number.and_then(|number| self.consumers.get(number)).is_some_and(holds_all_it_may) {
+            let text =
+                format!("the consumer holds {WINDOW_MESSAGES_MAX} messages: it must settle some first");
+            return Some(Reply::Rejected(Rejection::Invalid(text)));
+        }
+        let nothing = Reply::Received { deliveries: Vec::new(), repeated: false };
+        self.next_for(number).is_none().then_some(nothing)
+    }
+
+    /// To be called after [`Self::receive_without_trace`] had no answer.
+    pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, receive: &Receive) -> Reply {
         let Some(first) = self.next_for(self.consumers.number_of(receive.consumer)) else {
-            return Reply::Received { deliveries: Vec::new() };
+            return Reply::Received { deliveries: Vec::new(), repeated: false };
         };
         if self.receives.len() >= REQUESTS_MAX {
             let mut budget = FORGET_PER_ENTRY_MAX;
@@ -69,7 +82,7 @@ impl Queue {
         }
         // What was in the way of a message that others have room for may be gone now.
         self.assign(turn);
-        Reply::Received { deliveries }
+        Reply::Received { deliveries, repeated: false }
     }
 
     fn receive_again(&self, receive: &Receive, before: Received, now_ms: TimestampMs) -> Reply {
@@ -86,15 +99,13 @@ impl Queue {
             })
         };
         let deliveries = tokens.filter(live).filter_map(|token| self.delivery_again(token)).collect();
-        Reply::Received { deliveries }
+        Reply::Received { deliveries, repeated: true }
     }
 
     /// The message this consumer would get next, whether it has a window or not.
     fn next_for(&mut self, number: Option<u64>) -> Option<Sequence> {
         let consumer = number.and_then(|number| self.consumers.get(number));
-        if consumer.is_some_and(|consumer| consumer.in_hand >= WINDOW_MESSAGES_MAX)
-            || self.leases.len() >= LEASES_PER_QUEUE_MAX
-        {
+        if consumer.is_some_and(holds_all_it_may) || self.leases.len() >= LEASES_PER_QUEUE_MAX {
             return None;
         }
         let own = consumer.and_then(|consumer| consumer.own.first().copied());
@@ -141,4 +152,8 @@ impl Queue {
         }
         deliveries
     }
+}
+
+fn holds_all_it_may(consumer: &Consumer) -> bool {
+    consumer.in_hand >= WINDOW_MESSAGES_MAX
 }

@@ -1,12 +1,12 @@
 //! One entry never does unbounded work, and a lease past its deadline is over although no entry has swept it yet.
 
 use phalanx_state_machine::command::{
-    Attach, CommandKind, NewMessage, PutQueue, QueueSettings, Send, SetWindow, Settle, SettleAction,
+    Attach, CommandKind, NewMessage, PutQueue, QueueSettings, Receive, Send, SetWindow, Settle, SettleAction,
     SettleItem, Tick, TokenRange,
 };
 use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::MachineKind;
-use phalanx_state_machine::reply::{Effect, Reply, ReturnReason, SettleResult};
+use phalanx_state_machine::reply::{Effect, Rejection, Reply, ReturnReason, SettleResult};
 
 use crate::support::{Driver, id};
 
@@ -126,4 +126,29 @@ fn a_receive_does_not_get_a_message_twice_while_expired_leases_wait_for_the_swee
     }
     assert!(sequences.len() <= DUE_PER_ENTRY);
     invariants::check(&driver.machine).unwrap();
+}
+
+#[test]
+fn a_receive_of_one_who_holds_all_it_may_is_refused_rather_than_left_waiting() {
+    let mut driver = Driver::new(MachineKind::Shard(1));
+    driver.one(CommandKind::PutQueue(PutQueue { uid: 1, version: 1, ..Default::default() }));
+    let receive = |driver: &mut Driver, request: u64| {
+        let messages = vec![NewMessage::default(); 1_024];
+        driver.one(CommandKind::Send(Send { uid: 1, messages, ..Default::default() }));
+        let (consumer, request) = (id(1), id(request));
+        driver.one(CommandKind::Receive(Receive {
+            uid: 1,
+            consumer,
+            request,
+            messages_max: 1_024,
+            ..Default::default()
+        }))
+    };
+    for request in 1..=64 {
+        let reply = receive(&mut driver, request);
+        assert!(matches!(reply, Reply::Received { .. }), "{reply:?}");
+    }
+    assert_eq!(driver.machine.queue_info(1).unwrap().leased_count, 65_536);
+    let refused = receive(&mut driver, 65);
+    assert!(matches!(refused, Reply::Rejected(Rejection::Invalid(_))), "{refused:?}");
 }

@@ -202,7 +202,7 @@ fn checkpoints_of_every_size_across_the_borders_of_rows_load_to_the_same_machine
         assert!(matches!(driver.one(CommandKind::Send(send)), Reply::Sent(_)));
         let (consumer, request) = (id(2), id(2_000_000 + round));
         let receive = Receive { uid: 1, consumer, request, messages_max: count, ..Default::default() };
-        let Reply::Received { deliveries } = driver.one(CommandKind::Receive(receive)) else {
+        let Reply::Received { deliveries, .. } = driver.one(CommandKind::Receive(receive)) else {
             panic!("no receive")
         };
         assert_eq!(deliveries.len(), count as usize);

@@ -9,3 +9,4 @@ mod leases;
 mod limits;
 mod sending;
 mod settling;
+mod waking;

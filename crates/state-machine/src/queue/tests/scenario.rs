@@ -188,7 +188,7 @@ impl Step<'_> {
     pub(super) fn receive_as(self, who: &str, messages_max: u32, request: Id128) -> Received {
         let receive = Receive { uid: UID, consumer: id(who), request, messages_max, ..Receive::default() };
         match self.apply(CommandKind::Receive(receive)) {
-            Reply::Received { deliveries } => Received(deliveries),
+            Reply::Received { deliveries, .. } => Received(deliveries),
             other => panic!("a receive was answered {other:?}"),
         }
     }
@@ -280,6 +280,15 @@ impl Scenario {
             _ => None,
         };
         self.effects.iter().filter_map(ended).collect()
+    }
+
+    /// Whose waiting receives the last step woke, because only they get something.
+    pub(super) fn called(&self) -> Vec<Id128> {
+        let called = |effect: &Effect| match effect {
+            Effect::GroupReady { consumer, .. } => Some(*consumer),
+            _ => None,
+        };
+        self.effects.iter().filter_map(called).collect()
     }
 
     /// Whether the last step woke waiting receives.

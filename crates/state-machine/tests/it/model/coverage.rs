@@ -8,7 +8,7 @@ use phalanx_state_machine::reply::{Applied, Effect, Rejection, Reply, ReturnReas
 pub const HISTORIES_MIN: u64 = 1_000;
 
 /// What random histories must meet.
-const EXPECTED: [&str; 42] = [
+const EXPECTED: [&str; 43] = [
     "answered done",
     "attached",
     "attached, lost tokens",
@@ -33,6 +33,7 @@ const EXPECTED: [&str; 42] = [
     "queue gone",
     "read back",
     "ready",
+    "ready for one",
     "received",
     "received nothing",
     "refused: full",
@@ -83,7 +84,7 @@ impl Coverage {
             Reply::Sent(sent) if sent.repeated => self.met("sent again"),
             Reply::Sent(sent) if !sent.duplicates.is_empty() => self.met("sent, duplicates left out"),
             Reply::Sent(_) => self.met("sent"),
-            Reply::Received { deliveries } if deliveries.is_empty() => self.met("received nothing"),
+            Reply::Received { deliveries, .. } if deliveries.is_empty() => self.met("received nothing"),
             Reply::Received { .. } => self.met("received"),
             Reply::Attached { lost } if !lost.is_empty() => self.met("attached, lost tokens"),
             Reply::Attached { .. } => self.met("attached"),
@@ -139,6 +140,7 @@ impl Coverage {
             },
             Effect::Detached { .. } => "stream replaced",
             Effect::Ready { .. } => "ready",
+            Effect::GroupReady { .. } => "ready for one",
             Effect::QueueGone { .. } => "queue gone",
         });
     }

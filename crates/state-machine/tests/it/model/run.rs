@@ -193,7 +193,7 @@ fn deliveries<'a>(kinds: &[CommandKind], applied: &'a mut Applied) -> Vec<(u64, 
         }
     }
     for (kind, reply) in kinds.iter().zip(&mut applied.replies) {
-        if let (CommandKind::Receive(receive), Reply::Received { deliveries }) = (kind, reply) {
+        if let (CommandKind::Receive(receive), Reply::Received { deliveries, .. }) = (kind, reply) {
             all.extend(deliveries.iter_mut().map(|delivery| (receive.uid, delivery)));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_state_machine::command::CommandKind;
+use phalanx_state_machine::ids::Id128;
 use phalanx_state_machine::machine::{ConsumerInfo, Machine, QueueInfo};
 use phalanx_state_machine::reply::{Applied, Effect, Rejection, Reply};
 
@@ -39,6 +40,7 @@ fn uid_of_effect(effect: &Effect) -> u64 {
         | Effect::LeaseEnded { uid, .. }
         | Effect::Detached { uid, .. }
         | Effect::Ready { uid }
+        | Effect::GroupReady { uid, .. }
         | Effect::QueueGone { uid } => *uid,
     }
 }
@@ -48,18 +50,19 @@ impl Shard {
     pub fn apply(&mut self, now_ms: u64, kinds: &[CommandKind], applied: &Applied) -> Check {
         ensure!(applied.replies.len() == kinds.len(), "{} replies", applied.replies.len());
         self.now_ms = self.now_ms.max(now_ms);
-        let mut ready = BTreeSet::new();
+        let (mut ready, mut called) = (BTreeSet::new(), BTreeSet::new());
         let mut effects: BTreeMap<u64, Effects> = BTreeMap::new();
         for effect in &applied.effects {
             let uid = uid_of_effect(effect);
-            if matches!(effect, Effect::Ready { .. }) {
-                ready.insert(uid);
-            } else {
-                effects.entry(uid).or_default().push_back(effect.clone());
+            match effect {
+                Effect::Ready { .. } => _ = ready.insert(uid),
+                Effect::GroupReady { consumer, .. } => _ = called.insert((uid, *consumer)),
+                _ => effects.entry(uid).or_default().push_back(effect.clone()),
             }
         }
         let before: BTreeMap<u64, BTreeSet<u64>> =
             self.queues.iter().map(|(uid, queue)| (*uid, offers(queue))).collect();
+        let own_before: BTreeSet<(u64, Id128)> = self.own_offers();
         for (uid, queue) in &mut self.queues {
             let effects = effects.entry(*uid).or_default();
             queue.sweep(self.now_ms, effects).map_err(|why| format!("time in queue {uid}: {why}"))?;
@@ -77,9 +80,26 @@ impl Shard {
                 !fresh || ready.contains(uid),
                 "nobody was told that queue {uid} has messages: {after:?}"
             );
-            ensure!(!ready.contains(uid) || may_receive(queue), "queue {uid} is said to have messages");
+            ensure!(!ready.contains(uid) || !after.is_empty(), "queue {uid} is said to have messages");
         }
+        let own = self.own_offers();
+        let untold: Vec<_> =
+            own.iter().filter(|who| !own_before.contains(who) && !called.contains(who)).collect();
+        ensure!(untold.is_empty(), "the next of a group is ready and its holder was not told: {untold:?}");
+        ensure!(called.is_subset(&own), "told that the next of a group is ready: {called:?}, is for {own:?}");
         Ok(())
+    }
+
+    /// Consumers without a stream that may have the next message of a group that they hold.
+    fn own_offers(&self) -> BTreeSet<(u64, Id128)> {
+        let mut own = BTreeSet::new();
+        for (uid, queue) in &self.queues {
+            let holders = queue.messages.iter().filter_map(|message| queue.offer(message).flatten());
+            let alone =
+                |who: &Id128| queue.consumer(*who).is_some_and(|known| known.stream != Stream::Attached);
+            own.extend(holders.filter(alone).map(|who| (*uid, who)));
+        }
+        own
     }
 
     fn command(&mut self, kind: &CommandKind, reply: &Reply, effects: &mut BTreeMap<u64, Effects>) -> Check {
@@ -168,11 +188,6 @@ impl Queue {
 fn offers(queue: &Queue) -> BTreeSet<u64> {
     let anybody = |message: &&super::queue::Message| queue.offer(message) == Some(None);
     queue.messages.iter().filter(anybody).map(|message| message.sequence).collect()
-}
-
-/// Whether some receive would get something.
-fn may_receive(queue: &Queue) -> bool {
-    queue.messages.iter().any(|message| queue.offer(message).is_some())
 }
 
 fn same_info(queue: &Queue, info: QueueInfo) -> Check {

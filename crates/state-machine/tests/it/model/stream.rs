@@ -17,7 +17,10 @@ impl Queue {
             ensure!(refused, "the request of another consumer was answered {reply:?}");
             return Ok(());
         }
-        let Reply::Received { deliveries } = reply else { return Err(format!("answered {reply:?}")) };
+        let Reply::Received { deliveries, repeated } = reply else {
+            return Err(format!("answered {reply:?}"));
+        };
+        ensure!(*repeated == before.is_some(), "a repetition is told as one: {reply:?}");
         if let Some(before) = before {
             let live = self.hand(receive.consumer);
             let again: Vec<_> = live.iter().filter(|(token, _)| before.tokens.contains(token)).collect();
