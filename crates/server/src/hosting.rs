@@ -20,6 +20,8 @@ use crate::sink::Sink;
 
 /// Pause before a replica that did not open, or a group that could not be founded, is tried again.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
+/// Rounds of waiting between two log lines that say so.
+const ROUNDS_PER_LINE: u64 = 30;
 /// How much longer each further replica waits before it founds a new group itself.
 const FOUND_STAGGER: Duration = Duration::from_secs(1);
 /// How often it is looked at whether replicas have caught up.
@@ -136,9 +138,28 @@ impl Hosting {
         Ok(self.shard(opened))
     }
 
+    /// Waits until a majority of the group serves without this node. Otherwise what this node still holds of it, damaged as it is, may be
+    /// needed, and no new replica could be admitted anyway.
+    async fn others_serve(&self, group: GroupId) {
+        for round in 0_u64.. {
+            if self.peers.serving_leader(&self.identity.plan, group).await.is_some() {
+                return;
+            }
+            if round.is_multiple_of(ROUNDS_PER_LINE) {
+                tracing::error!(
+                    group_id = group,
+                    "the log of this replica is damaged and no majority of the others serves: nothing is given up until one does; if \
+                     their logs are damaged as well, restore one of them from a backup"
+                );
+            }
+            tokio::time::sleep(OPEN_RETRY).await;
+        }
+    }
+
     /// Gives up a replica whose log is damaged: what it promised is forgotten, so it must never vote again. Returns the one that
     /// takes its place here, noted before anything is dropped.
     async fn leave_seat(&self, planned: &PlanGroup, old: ReplicaId) -> Result<ReplicaId, HostError> {
+        self.others_serve(planned.group).await;
         let new = reseat::next_replica(old);
         self.desk.set_seat(Seat { group: planned.group, replica: new, taken: false })?;
         for dead in reseat::earlier_replicas(new) {

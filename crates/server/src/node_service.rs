@@ -69,7 +69,10 @@ impl Node for NodeService {
 
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
         let shard = self.state()?.shard(request.get_ref().group);
-        let leader = shard.and_then(|shard| shard.group.leadership().borrow().leader);
+        let leadership = shard.map(|shard| shard.group.leadership().borrow().clone());
+        // Of itself a node says so only while it has its quorum.
+        let own = self.desk.node();
+        let leader = leadership.and_then(|now| now.leader.filter(|(_, node)| *node != own || now.is_leader));
         Ok(Response::new(LeaderResponse { leader_node: leader.map_or(0, |(_, node)| node) }))
     }
 

@@ -87,18 +87,26 @@ impl Peers {
     pub async fn ask_leader(&self, plan: &Plan, group: GroupId) -> Option<NodeId> {
         let planned = plan.groups.iter().find(|planned| planned.group == group)?;
         for &(_, node) in &planned.replicas {
-            let Some(channel) = self.channel(node) else { continue };
-            let mut request = Request::new(LeaderRequest { group });
-            request.set_timeout(ASK_DEADLINE);
-            let mut client = NodeClient::new(channel);
-            let answer = tokio::time::timeout(ASK_DEADLINE, client.leader(request)).await;
-            if let Ok(Ok(answer)) = answer
-                && let leader @ 1.. = answer.into_inner().leader_node
-            {
+            if let Some(leader) = self.leader_by(node, group).await {
                 return Some(leader);
             }
         }
         None
+    }
+
+    /// The node that leads a group and has its quorum, by its own word.
+    pub async fn serving_leader(&self, plan: &Plan, group: GroupId) -> Option<NodeId> {
+        let leader = self.ask_leader(plan, group).await?;
+        self.leader_by(leader, group).await.filter(|confirmed| *confirmed == leader)
+    }
+
+    /// The leader as one node knows it.
+    async fn leader_by(&self, node: NodeId, group: GroupId) -> Option<NodeId> {
+        let mut request = Request::new(LeaderRequest { group });
+        request.set_timeout(ASK_DEADLINE);
+        let mut client = NodeClient::new(self.channel(node)?);
+        let answer = tokio::time::timeout(ASK_DEADLINE, client.leader(request)).await.ok()?.ok()?;
+        Some(answer.into_inner().leader_node).filter(|leader| *leader > 0)
     }
 
     /// Asks the catalog's leader for the row under a name.

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use phalanx_proto::v1::{CreateQueueRequest, GetQueueRequest, StatusRequest};
 
-use crate::support::{TestCluster, eventually, files};
+use crate::support::{SOON, TestCluster, eventually, files};
+
+/// As long as a node that could go on would need, several times over.
+const WHILE: std::time::Duration = std::time::Duration::from_secs(4);
 
 /// Batches of the log begin at whole blocks of this size with this magic; the kind is the seventh byte, 2 = records.
 const BLOCK_BYTES: usize = 4096;
@@ -95,4 +98,60 @@ async fn flipped_bit_in_an_entry_gives_its_group_a_new_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bit_in_a_header_gives_every_group_a_new_replica() {
     flipped_bit_is_healed(20).await;
+}
+
+/// What a node holds beside its log: identity and checkpoints.
+fn kept(cluster: &TestCluster, id: u64) -> (Vec<u8>, usize, bool) {
+    let identity = std::fs::read(cluster.data_dir(id).join("identity")).unwrap();
+    let rows = cluster.engine(id).scan(&[1], &[0xff], usize::MAX, usize::MAX).unwrap();
+    let has_manifest = rows.iter().any(|(key, _)| key.first() == Some(&b'M'));
+    (identity, rows.len(), has_manifest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_logs_on_a_majority_give_up_nothing_and_go_on_when_one_is_back() {
+    let mut cluster = TestCluster::started(3).await;
+    create(&cluster, 1, "queue").await;
+    eventually("every group has a checkpoint everywhere", async || {
+        let shards = |id| cluster.node(id).state().shards();
+        let all = (1..=3).all(|id| shards(id).iter().all(|shard| shard.group.status().checkpoint > 0));
+        all.then_some(())
+    })
+    .await;
+    for id in 1..=3 {
+        cluster.crash(id).await;
+    }
+    let sound = files(&cluster.data_dir(2).join("wal"));
+    for id in [2, 3] {
+        let batches = record_batches(&cluster.data_dir(id).join("wal"));
+        let (path, at) = &batches[batches.len() / 2];
+        flip_bit(path, at + 20);
+    }
+    let before = [2, 3].map(|id| kept(&cluster, id));
+    assert!(before.iter().all(|(_, _, has_manifest)| *has_manifest));
+    let second = tokio::spawn(cluster.start(2));
+    let third = tokio::spawn(cluster.start(3));
+    cluster.start_some(&[1]).await;
+    tokio::time::sleep(WHILE).await;
+    // With one sound log of three nobody knows what was acknowledged: what is left of the others may be needed.
+    assert!(!second.is_finished() && !third.is_finished(), "they wait");
+    assert_eq!([2, 3].map(|id| kept(&cluster, id)), before);
+    // The operator puts one log back.
+    second.abort();
+    assert!(second.await.is_err());
+    for (path, bytes) in sound {
+        std::fs::write(path, bytes).unwrap();
+    }
+    for (path, _) in files(&cluster.data_dir(2).join("wal")) {
+        if path.extension().is_some_and(|extension| extension == "rotten") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    cluster.start_some(&[2]).await;
+    let third = tokio::time::timeout(SOON, third).await.expect("it goes on").unwrap();
+    cluster.keep(3, third.expect("the node starts"));
+    agree(&cluster).await;
+    create(&cluster, 3, "after").await;
+    cluster.stop_all().await;
+    assert_eq!(cluster.fatal(), Vec::<String>::new());
 }

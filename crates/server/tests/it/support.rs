@@ -203,6 +203,11 @@ impl TestCluster {
         Node::start(config, seams)
     }
 
+    /// A node's checkpoint store.
+    pub fn engine(&self, id: u64) -> Arc<dyn Engine> {
+        Arc::clone(&self.slots[&id].engine)
+    }
+
     pub fn config(&self, id: u64) -> &NodeConfig {
         &self.slots[&id].config
     }
