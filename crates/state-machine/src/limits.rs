@@ -62,8 +62,9 @@ pub const SETTLE_ITEMS_MAX: usize = 65_536;
 pub const SETTLE_RANGES_MAX: usize = 65_536;
 /// Most outcomes of one settle; tokens beyond it are left untouched and unanswered.
 pub const SETTLE_OUTCOMES_MAX: usize = 131_072;
-/// Most ranges of one settle, wider than the hand, and `up_to`s, that are looked at: each walks the whole hand.
-pub const SETTLE_WALKS_MAX: usize = 256;
+/// Most tokens that one settle looks at for its ranges and `up_to`s, the caller's own or not; ranges beyond it are left
+/// untouched and unanswered. A range costs its width or the caller's hand, whichever is less.
+pub const SETTLE_STEPS_MAX: usize = 4 * 1024 * 1024;
 /// Most tokens an attach may name as held; those beyond it are not looked at.
 pub const HELD_TOKENS_MAX: usize = 65_536;
 /// Answers remembered for each consumer, at least.
@@ -104,6 +105,7 @@ const DAY_MS: u64 = 86_400_000;
 const _: () = assert!(WINDOW_MESSAGES_MAX as usize <= ANSWERS_MIN);
 const _: () = assert!(BODY_BYTES_MAX + PAYLOAD_OVERHEAD_BYTES_MAX <= SEND_BYTES_MAX);
 const _: () = assert!(RECEIVE_MESSAGES_MAX <= WINDOW_MESSAGES_MAX);
+const _: () = assert!(SETTLE_STEPS_MAX >= 32 * WINDOW_MESSAGES_MAX as usize);
 const _: () = assert!(SETTLE_OUTCOMES_MAX >= ANSWERS_MIN + WINDOW_MESSAGES_MAX as usize);
 
 /// The settings with every default filled in and every number inside its limits.

@@ -7,7 +7,7 @@ use super::{Queue, Turn};
 use crate::command::{Settle, SettleAction, SettleItem, TokenRange};
 use crate::ids::Token;
 use crate::limits::{
-    LEASE_MAX_MS, SETTLE_ITEMS_MAX, SETTLE_OUTCOMES_MAX, SETTLE_RANGES_MAX, SETTLE_WALKS_MAX,
+    LEASE_MAX_MS, SETTLE_ITEMS_MAX, SETTLE_OUTCOMES_MAX, SETTLE_RANGES_MAX, SETTLE_STEPS_MAX,
 };
 use crate::reply::{Rejection, Reply, ReturnReason, SettleOutcome, SettleResult};
 
@@ -21,7 +21,7 @@ impl Queue {
             self.note_activity(turn, number);
         }
         let mut outcomes = Vec::new();
-        let mut walks = SETTLE_WALKS_MAX;
+        let mut steps = SETTLE_STEPS_MAX;
         for item in &settle.items {
             let Ok(action) = SettleAction::try_from(item.action) else { continue };
             for range in &item.tokens {
@@ -31,14 +31,14 @@ impl Queue {
                     }
                     continue;
                 }
-                let Some(number) = number else { continue };
-                let tokens = self.own_tokens(number, *range, &mut walks);
+                let Some(number) = number.filter(|_| outcomes.len() < SETTLE_OUTCOMES_MAX) else { continue };
+                let tokens = self.own_tokens(number, *range, &mut steps);
                 self.settle_all(turn, number, action, item, &tokens, &mut outcomes);
             }
             if item.up_to != 0
-                && let Some(number) = number
+                && let Some(number) = number.filter(|_| outcomes.len() < SETTLE_OUTCOMES_MAX)
             {
-                let tokens = self.live_up_to(turn, number, item.up_to, &mut walks);
+                let tokens = self.live_up_to(turn, number, item.up_to, &mut steps);
                 self.settle_all(turn, number, action, item, &tokens, &mut outcomes);
             }
         }
@@ -61,11 +61,11 @@ impl Queue {
         }
     }
 
-    fn live_up_to(&self, turn: &Turn<'_>, number: u64, up_to: Token, walks: &mut usize) -> Vec<Token> {
-        if *walks == 0 {
+    fn live_up_to(&self, turn: &Turn<'_>, number: u64, up_to: Token, steps: &mut usize) -> Vec<Token> {
+        let in_hand = self.consumers.get(number).map_or(0, |consumer| consumer.in_hand);
+        if !take(steps, u64::from(in_hand)) {
             return Vec::new();
         }
-        *walks -= 1;
         self.hand(number)
             .take_while(|(token, _)| *token <= up_to)
             .filter(|(_, lease)| self.is_live(lease, turn.now_ms))
@@ -74,17 +74,20 @@ impl Queue {
     }
 
     /// The tokens of a range that are, or were, the consumer's: live leases and remembered answers, rising.
-    fn own_tokens(&self, number: u64, range: TokenRange, walks: &mut usize) -> Vec<Token> {
+    fn own_tokens(&self, number: u64, range: TokenRange, steps: &mut usize) -> Vec<Token> {
         let Some(consumer) = self.consumers.get(number) else { return Vec::new() };
+        let (width, in_hand) = (range.last.saturating_sub(range.first), u64::from(consumer.in_hand));
+        if !take(steps, width.min(in_hand)) {
+            return Vec::new();
+        }
         let remembered = consumer.answers.range(range.first, range.last);
         let mut tokens: Vec<Token> = remembered.into_iter().map(|(token, _)| token).collect();
         let before = tokens.len();
         // The shorter way: probe each token of the range, or walk the hand.
-        if range.last.saturating_sub(range.first) < u64::from(consumer.in_hand) {
+        if width < in_hand {
             let own = |token: &Token| self.leases.get(*token).is_some_and(|lease| lease.consumer == number);
             tokens.extend((range.first..=range.last).filter(own));
-        } else if *walks > 0 {
-            *walks -= 1;
+        } else {
             let hand = self.hand(number).map(|(token, _)| token);
             tokens.extend(
                 hand.skip_while(|token| *token < range.first).take_while(|token| *token <= range.last),
@@ -153,6 +156,12 @@ impl Queue {
             self.consumers.set_phase(number, Phase::Unary(until_ms));
         }
     }
+}
+
+/// Takes what looking at so many tokens costs; `false`: there is too little left.
+fn take(steps: &mut usize, tokens: u64) -> bool {
+    let cost = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_add(1);
+    steps.checked_sub(cost).map(|left| *steps = left).is_some()
 }
 
 /// A settle is refused as a whole before it changes anything.

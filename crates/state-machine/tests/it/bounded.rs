@@ -1,5 +1,7 @@
 //! One entry never does unbounded work, and a lease past its deadline is over although no entry has swept it yet.
 
+use std::time::{Duration, Instant};
+
 use phalanx_state_machine::command::{
     Attach, CommandKind, NewMessage, PutQueue, QueueSettings, Receive, Send, SetWindow, Settle, SettleAction,
     SettleItem, Tick, TokenRange,
@@ -151,4 +153,36 @@ fn a_receive_of_one_who_holds_all_it_may_is_refused_rather_than_left_waiting() {
     assert_eq!(driver.machine.queue_info(1).unwrap().leased_count, 65_536);
     let refused = receive(&mut driver, 65);
     assert!(matches!(refused, Reply::Rejected(Rejection::Invalid(_))), "{refused:?}");
+}
+
+/// Far more than the work of one entry may take on any machine, far less than what these settles took without a bound.
+const ENTRY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Settles by consumer 1 with these ranges; how many outcomes there were.
+fn settle_ranges(driver: &mut Driver, ranges: Vec<TokenRange>) -> usize {
+    let item = SettleItem { action: SettleAction::Ack.into(), tokens: ranges, ..Default::default() };
+    let start = Instant::now();
+    let reply = driver.one(CommandKind::Settle(Settle { uid: 1, consumer: id(1), items: vec![item] }));
+    assert!(start.elapsed() < ENTRY_TIME_MAX, "one settle took {:?}", start.elapsed());
+    let Reply::Settled { outcomes } = reply else { panic!("{reply:?}") };
+    outcomes.len()
+}
+
+#[test]
+fn a_settle_of_many_ranges_that_name_nothing_takes_no_longer_than_its_bound() {
+    let mut driver = leased();
+    let nowhere = TokenRange { first: 1 << 40, last: (1 << 40) + 49_000 };
+    assert_eq!(settle_ranges(&mut driver, vec![nowhere; 65_536]), 0);
+    let wide = TokenRange { first: 1 << 40, last: u64::MAX };
+    assert_eq!(settle_ranges(&mut driver, vec![wide; 65_536]), 0);
+}
+
+#[test]
+fn a_settle_of_all_it_ever_had_over_and_over_is_cut_at_the_bound_of_its_outcomes() {
+    let mut driver = leased();
+    let all = TokenRange { first: 1, last: u64::MAX };
+    let acked = settle_ranges(&mut driver, vec![all; 65_536]);
+    assert!((50_000..=131_072).contains(&acked), "{acked} outcomes");
+    assert_eq!(driver.machine.queue_info(1).unwrap().acked_total, LEASES / 2, "all of its own were settled");
+    invariants::check(&driver.machine).unwrap();
 }
