@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::error::ChangeError;
 use crate::group::Group;
-use crate::types::{PeerNode, Types};
+use crate::types::{Membership, PeerNode, Types};
 
 /// How long a target may take to become fit to lead.
 const FIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -100,20 +100,38 @@ impl Group {
                 "a replica is replaced by another one, and not by itself".to_owned(),
             ));
         }
-        let voters: BTreeSet<ReplicaId> = self.status().voters.into_keys().collect();
-        if voters.contains(&new) && !voters.contains(&old) {
-            return Ok(());
+        let voters = self.status().voters;
+        if !voters.contains_key(&old) {
+            return match (self.has_vote(new), voters.contains_key(&new)) {
+                (true, _) => Ok(()),
+                (false, true) => Err(ChangeError::Timeout("the new replica gets its vote".to_owned())),
+                (false, false) => {
+                    Err(ChangeError::Refused(format!("replica {old} has no vote in group {}", self.id())))
+                }
+            };
         }
-        if !voters.contains(&old) {
-            return Err(ChangeError::Refused(format!("replica {old} has no vote in group {}", self.id())));
+        // In the middle of the change (the leader died, or nobody waited for it) both are voters: it only has to be finished.
+        if !voters.contains_key(&new) {
+            let learn = self.raft().add_learner(new, node, true);
+            self.change(CATCH_UP_TIMEOUT, "the new replica catches up", learn).await?;
         }
-        let learn = self.raft().add_learner(new, node, true);
-        self.change(CATCH_UP_TIMEOUT, "the new replica catches up", learn).await?;
-        let mut next = voters;
-        next.remove(&old);
-        next.insert(new);
-        let change = self.raft().change_membership(ChangeMembers::ReplaceAllVoters(next), false);
+        // Relative to whatever the voters are when it is made: another replica may have been replaced meanwhile.
+        let exchange = ChangeMembers::Batch(vec![
+            ChangeMembers::AddVoterIds(BTreeSet::from([new])),
+            ChangeMembers::RemoveVoters(BTreeSet::from([old])),
+        ]);
+        let change = self.raft().change_membership(exchange, false);
         self.change(CHANGE_TIMEOUT, "the new replica gets its vote", change).await
+    }
+
+    /// Whether a replica has its vote for good. Not so in the middle of a change, nor before the change is committed: another leader may
+    /// take it back.
+    #[must_use]
+    pub fn has_vote(&self, replica: ReplicaId) -> bool {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let since = metrics.membership_config.log_id().map(|id| id.index);
+        let committed = metrics.local_committed.map(|id| id.index);
+        votes_for_good(metrics.membership_config.membership(), since, committed, replica)
     }
 
     /// Tells the members where a replica is now reached, after its node moved.
@@ -158,5 +176,37 @@ impl Group {
                 @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
             ))) => Err(ChangeError::Refused(error.to_string())),
         }
+    }
+}
+
+fn votes_for_good(
+    members: &Membership,
+    since: Option<u64>,
+    committed: Option<u64>,
+    replica: ReplicaId,
+) -> bool {
+    let is_committed = since <= committed;
+    matches!(&members.get_joint_config()[..], [voters] if voters.contains(&replica)) && is_committed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vote_that_may_be_taken_back_is_none_yet() {
+        let members = |sets: &[&[u64]]| {
+            let sets: Vec<BTreeSet<u64>> = sets.iter().map(|set| set.iter().copied().collect()).collect();
+            let nodes: BTreeMap<_, _> =
+                sets.iter().flatten().map(|replica| (*replica, PeerNode::default())).collect();
+            Membership::new(sets, nodes).unwrap()
+        };
+        let (before, joint, after) =
+            ([1, 2, 3], members(&[&[1, 2, 3], &[1, 2, 33]]), members(&[&[1, 2, 33]]));
+        assert!(votes_for_good(&after, Some(9), Some(9), 33));
+        assert!(!votes_for_good(&after, Some(9), Some(8), 33), "appended and not committed");
+        assert!(!votes_for_good(&joint, Some(8), Some(9), 33), "in the middle of the change");
+        assert!(!votes_for_good(&members(&[&before]), Some(1), Some(9), 33));
+        assert!(!votes_for_good(&after, Some(9), Some(9), 3));
     }
 }

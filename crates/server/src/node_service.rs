@@ -107,11 +107,20 @@ impl Node for NodeService {
         let shard = state.shard(request.group).ok_or_else(|| status::not_leader(request.group, None))?;
         let peer = PeerNode { node: request.node, address: planned.peer_address.clone() };
         let voters = shard.group.status().voters;
-        if voters.contains_key(&request.replica) {
-            return Ok(Response::new(ReplaceReplicaResponse {}));
+        let here =
+            || voters.iter().filter(|(_, peer)| peer.node == request.node).map(|(replica, _)| *replica);
+        if here().any(|replica| replica > request.replica) {
+            return Err(status::invalid("replica", "has a successor already"));
         }
-        let old = voters.iter().find(|(_, peer)| peer.node == request.node).map(|(replica, _)| *replica);
-        let old = old.ok_or_else(|| status::invalid("node", "has no vote in this group"))?;
+        let Some(old) = here().find(|replica| *replica != request.replica) else {
+            return if shard.group.has_vote(request.replica) {
+                Ok(Response::new(ReplaceReplicaResponse {}))
+            } else if voters.contains_key(&request.replica) {
+                Err(status::unavailable("the change of members is not committed yet"))
+            } else {
+                Err(status::invalid("node", "has no vote in this group"))
+            };
+        };
         tracing::warn!(
             group_id = request.group,
             node = request.node,
