@@ -289,6 +289,15 @@ pub struct BenchArgs {
     /// Start three nodes as child processes for the run, instead of using a running cluster.
     #[arg(long)]
     pub spawn: bool,
+    /// Producers of W2.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub producers: u32,
+    /// Consumers of W2; 0: messages stay.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub consumers: u32,
+    /// Sends in flight of each producer of W2, and deliveries in hand of each consumer.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub window: u32,
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

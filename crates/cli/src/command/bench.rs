@@ -17,10 +17,8 @@ use crate::output::{self, Failure, Outcome, show, table, thousands};
 
 /// Sends before this are not counted: connections, caches and elections settle.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// W2: producers, and as many consumers.
-const PAIRS: usize = 4;
-/// W2: sends in flight of a producer, and deliveries in hand of a consumer.
-const WINDOW: usize = 256;
+/// W1: deliveries in hand of its consumer.
+const WINDOW: u32 = 256;
 /// What was sent must be consumed within this after the last send.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two looks while draining.
@@ -161,9 +159,9 @@ async fn measure(
     args: &BenchArgs,
     pids: Option<Vec<u32>>,
 ) -> Result<Figures, Failure> {
-    let (name, producers, window, consumers) = match workload {
-        Workload::W1 => ("W1", 1, 1, 1),
-        Workload::W2 => ("W2", PAIRS, WINDOW, PAIRS),
+    let (name, producers, window, consumers, in_hand) = match workload {
+        Workload::W1 => ("W1", 1, 1, 1, WINDOW),
+        Workload::W2 => ("W2", args.producers, args.window as usize, args.consumers, args.window),
     };
     output::note(&format!("{name}: {producers} x {window} sends in flight, {} s ...", args.seconds));
     let queue = format!("bench-{}", client.random_id());
@@ -173,14 +171,14 @@ async fn measure(
 
     let mut consuming = Vec::new();
     for _ in 0..consumers {
-        let consumer = client.consumer(&queue).window(WINDOW as u32).open().await?;
+        let consumer = client.consumer(&queue).window(in_hand).open().await?;
         consuming.push(tokio::spawn(consume(Arc::clone(&run), consumer)));
     }
     let mut producing = Vec::new();
     for place in 0..producers {
         let (client, queue, run) = (client.clone(), queue.clone(), Arc::clone(&run));
         producing
-            .push(tokio::spawn(async move { produce(&run, &client, &queue, place as u64, window).await }));
+            .push(tokio::spawn(async move { produce(&run, &client, &queue, place.into(), window).await }));
     }
     let mut sends = Latencies::new()?;
     for task in producing {
@@ -188,7 +186,8 @@ async fn measure(
     }
     let confirmed = run.confirmed.load(Ordering::Relaxed);
     let drained = Instant::now() + DRAIN_DEADLINE;
-    while run.consumed_total.load(Ordering::Relaxed) < confirmed && Instant::now() < drained {
+    while consumers > 0 && run.consumed_total.load(Ordering::Relaxed) < confirmed && Instant::now() < drained
+    {
         tokio::time::sleep(DRAIN_PAUSE).await;
     }
     run.stop.store(true, Ordering::Relaxed);
@@ -233,7 +232,7 @@ fn figures(
         end_to_end_ms_p99: (!ends.0.is_empty()).then(|| ends.ms(0.99)),
         node_cpu_seconds_per_million: cpu.map(|cpu| cpu / confirmed.max(1) as f64 * 1e6),
         node_peak_mb: pids.map(peak_mb),
-        lost: confirmed.saturating_sub(distinct),
+        lost: if args.consumers == 0 && workload == "W2" { 0 } else { confirmed.saturating_sub(distinct) },
         duplicated: deliveries - distinct,
     }
 }

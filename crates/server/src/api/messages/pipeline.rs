@@ -46,10 +46,19 @@ impl<T> Pipeline<T> {
         self.staged.is_empty() && self.flying.len() < STREAM_COMMANDS_MAX
     }
 
-    /// Adds a command. It is handed on by [`Pipeline::next`].
+    /// Adds a command. It is handed on at once if there is room, so that the stream's next frame may be read; otherwise by
+    /// [`Pipeline::next`].
     pub fn push(&mut self, what: T, command: Command) {
-        if !self.refused {
-            self.staged.push_back((what, command));
+        if self.refused {
+            return;
+        }
+        self.staged.push_back((what, command));
+        while self.room.is_none()
+            && self.flying.len() < STREAM_COMMANDS_MAX
+            && let Some((_, command)) = self.staged.front()
+            && let Some(place) = self.batcher.try_reserve(command)
+        {
+            self.hand_on_next(Ok(place));
         }
     }
 
@@ -102,16 +111,64 @@ impl<T> Pipeline<T> {
                 },
             };
             self.room = None;
-            let (what, command) = self.staged.pop_front().expect("the front was just looked at");
-            let deadline = Instant::now() + STREAM_WRITE_DEADLINE;
-            match place.and_then(|place| self.batcher.enqueue_reserved(place, command, deadline)) {
-                Ok(ticket) => self.flying.push_back((what, Flight::Queued(ticket))),
-                Err(error) => {
-                    self.flying.push_back((what, Flight::Refused(error)));
-                    self.staged.clear();
-                    self.refused = true;
-                }
+            self.hand_on_next(place);
+        }
+    }
+
+    /// Hands the first staged command to the batcher, on the place that was reserved for it.
+    fn hand_on_next(&mut self, place: Result<Reservation, WriteError>) {
+        let (what, command) = self.staged.pop_front().expect("the caller looked at the front");
+        let deadline = Instant::now() + STREAM_WRITE_DEADLINE;
+        match place.and_then(|place| self.batcher.enqueue_reserved(place, command, deadline)) {
+            Ok(ticket) => self.flying.push_back((what, Flight::Queued(ticket))),
+            Err(error) => {
+                self.flying.push_back((what, Flight::Refused(error)));
+                self.staged.clear();
+                self.refused = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use phalanx_state_machine::command::{Batch, CommandKind, Tick};
+    use phalanx_state_machine::ids::{GroupId, NodeId};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::batcher::{Log, Proposal};
+    use crate::clock::{MachineClock, SystemClock};
+
+    /// Takes every entry and never answers.
+    struct Silent;
+
+    impl Log for Silent {
+        fn group(&self) -> GroupId {
+            1
+        }
+
+        fn leader(&self) -> Option<NodeId> {
+            None
+        }
+
+        fn propose(&self, _: Batch, _: u64) -> BoxFuture<'_, Result<Proposal, WriteError>> {
+            let never: Proposal = futures::future::pending().boxed();
+            futures::future::ready(Ok(never)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn next_frame_may_be_read_while_the_last_one_is_being_written() {
+        let clock = Arc::new(MachineClock::new(Arc::new(SystemClock::default())));
+        let batcher = Batcher::spawn(Arc::new(Silent), clock, CancellationToken::new());
+        batcher.open(1);
+        let mut pipeline = Pipeline::new(batcher);
+        for number in 0..STREAM_COMMANDS_MAX {
+            assert!(pipeline.takes_more(), "after {number} commands");
+            pipeline.push(number, Command::from(CommandKind::Tick(Tick {})));
+        }
+        assert!(!pipeline.takes_more(), "a stream has a bounded number of commands on their way");
     }
 }
