@@ -218,8 +218,9 @@ impl Machine {
         if self.tombstones.contains(&put.uid) {
             return gone();
         }
+        let now_ms = self.now_ms;
         if let Some(queue) = self.touch(put.uid) {
-            return queue.put(put);
+            return queue.put(now_ms, put);
         }
         self.queues.insert(put.uid, Queue::new(put));
         self.touch(put.uid);

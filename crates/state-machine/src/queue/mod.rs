@@ -11,6 +11,7 @@
 //! - A receive does not end a consumer's resume time; a clean detach leaves a consumer that may receive.
 //! - Purged leases end with reason `Unspecified`.
 //! - `strict` is fixed when the queue is made.
+//! - A shorter deduplication window holds for ids that are remembered already, counted from the change; a longer one does not.
 //!
 //! Invariant: a live message is in exactly one of ready, leased, delayed; an ungrouped ready one is either fresh or in
 //! `returned`, a grouped one stands in its lane.
@@ -181,12 +182,13 @@ impl Queue {
     }
 
     /// Brings the settings to a newer version.
-    pub(crate) fn put(&mut self, put: &PutQueue) -> Reply {
+    pub(crate) fn put(&mut self, now_ms: TimestampMs, put: &PutQueue) -> Reply {
         if put.version > self.version {
             let strict = self.settings.strict;
             self.version = put.version;
             self.given = QueueSettings { strict, ..put.settings.clone() };
             self.settings = limits::resolve(&self.given);
+            self.dedup.cut(now_ms.saturating_add(self.settings.dedup_window_ms));
             self.namespace.clone_from(&put.namespace);
             self.name.clone_from(&put.name);
             self.dirty = true;

@@ -2,7 +2,8 @@
 //!
 //! A log in the order of arrival and an index into it. An entry counts until its own time, whether it is still in memory or
 //! not: forgetting is only for memory, and never early. Rows of the checkpoint are runs of the log; only the
-//! newest run changes. Invariant: the index names entries of the log only, the newest of each id.
+//! newest run changes, but for a cut of their times. Invariants: the index names entries of the log only, the newest of each id;
+//! in a log that was never given a time before that of an earlier entry, the first entry is the first to be forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -95,6 +96,21 @@ impl<V: Memory> Remembered<V> {
         self.log.push_back(item);
     }
 
+    /// No entry counts longer than until `until_ms`. Costs a look at each: for changes of settings.
+    pub(super) fn cut(&mut self, until_ms: TimestampMs) {
+        let kind = self.kind;
+        let mut first_changed = None;
+        for (ordinal, item) in (self.first..).zip(&mut self.log) {
+            if item.expires_ms > until_ms {
+                self.sum = self.sum.wrapping_sub(hash(kind, ordinal, item));
+                item.expires_ms = until_ms;
+                self.sum = self.sum.wrapping_add(hash(kind, ordinal, item));
+                first_changed.get_or_insert(ordinal);
+            }
+        }
+        self.clean_below = first_changed.map_or(self.clean_below, |changed| self.clean_below.min(changed));
+    }
+
     /// Frees entries at the front that no longer count, at most `budget`, which is lowered.
     pub(super) fn forget(&mut self, now_ms: TimestampMs, budget: &mut usize) {
         while *budget > 0 && self.log.front().is_some_and(|item| item.expires_ms <= now_ms) {
@@ -123,7 +139,7 @@ impl<V: Memory> Remembered<V> {
     }
 
     fn hash(&self, ordinal: u64, item: &Item<V>) -> u64 {
-        digest::words(self.kind, &[ordinal, item.id.hi, item.id.lo, item.expires_ms, item.value.hash()])
+        hash(self.kind, ordinal, item)
     }
 
     /// Checks the invariant of the module and recomputes the sum.
@@ -142,6 +158,10 @@ impl<V: Memory> Remembered<V> {
         }
         Ok(())
     }
+}
+
+fn hash<V: Memory>(kind: u64, ordinal: u64, item: &Item<V>) -> u64 {
+    digest::words(kind, &[ordinal, item.id.hi, item.id.lo, item.expires_ms, item.value.hash()])
 }
 
 #[cfg(test)]

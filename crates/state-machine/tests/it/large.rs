@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_state_machine::command::{
-    Attach, CommandKind, NewMessage, Purge, PutQueue, Receive, Send, Settle, SettleAction, SettleItem,
-    TokenRange,
+    Attach, CommandKind, NewMessage, Purge, PutQueue, QueueSettings, Receive, Send, Settle, SettleAction,
+    SettleItem, TokenRange,
 };
 use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::{Machine, MachineKind};
@@ -49,6 +49,28 @@ fn when_the_memory_of_deduplication_ids_is_full_sends_are_refused_and_no_id_is_f
     assert_eq!((first.count, first.duplicates), (0, vec![(0, 1), (1, 2)]));
     driver.now_ms += 300_000; // the window is over
     assert!(matches!(driver.one(numbered(DEDUP_IDS + 1..DEDUP_IDS + 2)), Reply::Sent(_)));
+}
+
+#[test]
+fn a_shortened_deduplication_window_holds_for_the_ids_that_are_remembered_already() {
+    let mut driver = queue();
+    let put = |version, dedup_window_ms| {
+        let settings = QueueSettings { dedup_window_ms, ..Default::default() };
+        CommandKind::PutQueue(PutQueue { uid: 1, version, settings, ..Default::default() })
+    };
+    driver.one(put(2, 7 * 86_400_000));
+    driver.one(numbered(1..2));
+    driver.one(put(3, 60_000));
+    for start in (2..=DEDUP_IDS).step_by(SEND_MESSAGES as usize) {
+        let reply = driver.one(numbered(start..(start + SEND_MESSAGES).min(DEDUP_IDS + 1)));
+        assert!(matches!(reply, Reply::Sent(_)), "{reply:?}");
+    }
+    driver.now_ms += 60_000;
+    let reply = driver.one(numbered(DEDUP_IDS + 1..DEDUP_IDS + 2));
+    assert!(matches!(reply, Reply::Sent(_)), "one old id kept all others remembered: {reply:?}");
+    let mut rows = Rows::default();
+    rows.checkpoint(&mut driver.machine, true);
+    assert_eq!(rows.load(KIND).unwrap().digest(), driver.machine.digest());
 }
 
 fn produce(producer: u64, producer_sequence: u64) -> CommandKind {

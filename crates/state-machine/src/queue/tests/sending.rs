@@ -1,7 +1,7 @@
 //! Sending: atomic batches, producers, requests, deduplication ids.
 
-use super::scenario::{Scenario, id, message};
-use crate::command::{NewMessage, QueueSettings, Send};
+use super::scenario::{Scenario, UID, id, message};
+use crate::command::{CommandKind, NewMessage, PutQueue, QueueSettings, Send};
 use crate::reply::Rejection;
 
 fn produced(producer: &str, producer_sequence: u64, bodies: &[&str]) -> Send {
@@ -124,4 +124,28 @@ fn a_suppressed_message_counts_even_after_the_original_was_acknowledged() {
     let tokens = queue.at(0).receive("ann", 1).expect(&["x"]);
     queue.at(0).ack("ann", &tokens);
     assert_eq!(queue.at(1).send_as(deduplicated(&["a"])).count, 0);
+}
+
+#[test]
+fn a_shorter_window_counts_from_the_change_for_ids_that_were_sent_before() {
+    let mut queue = Scenario::with(QueueSettings { dedup_window_ms: 1_000, ..QueueSettings::default() });
+    queue.at(0).send_as(deduplicated(&["a"]));
+    queue.at(500).send_as(deduplicated(&["b"]));
+    queue.checkpoint();
+    let put = |version, dedup_window_ms| {
+        let settings = QueueSettings { dedup_window_ms, ..QueueSettings::default() };
+        CommandKind::PutQueue(PutQueue { uid: UID, version, settings, ..PutQueue::default() })
+    };
+    queue.at(600).apply(put(9, 450));
+    queue.restart();
+    assert_eq!(queue.at(999).send_as(deduplicated(&["a", "b"])).count, 0);
+    assert_eq!(
+        queue.at(1_000).send_as(deduplicated(&["a", "b"])).duplicates,
+        [(1, 2)],
+        "no id is kept longer"
+    );
+    assert_eq!(queue.at(1_050).send_as(deduplicated(&["b"])).count, 1);
+    queue.at(1_060).apply(put(10, 5_000));
+    assert_eq!(queue.at(1_500).send_as(deduplicated(&["b"])).count, 1, "a longer one is for later ids");
+    queue.restart();
 }

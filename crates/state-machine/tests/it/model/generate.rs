@@ -43,6 +43,7 @@ impl Profile {
         if version > 1 {
             settings.lease_ms = 30 + rng.below(90);
             settings.resume_ms = 10 + rng.below(90);
+            settings.dedup_window_ms = 20 + rng.below(300);
             settings.strict = if rng.chance(50) { self.strict } else { rng.chance(50) };
         }
         let name = format!("queue-{uid}");

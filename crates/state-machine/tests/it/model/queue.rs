@@ -172,11 +172,14 @@ impl Queue {
         }
     }
 
-    pub fn put(&mut self, put: &PutQueue) {
+    pub fn put(&mut self, now_ms: u64, put: &PutQueue) {
         if put.version > self.version {
             self.version = put.version;
             let strict = self.settings.strict;
             self.settings = QueueSettings { strict, ..filled(&put.settings) };
+            for original in &mut self.originals {
+                original.until_ms = original.until_ms.min(now_ms + self.settings.dedup_window_ms);
+            }
         }
     }
 

@@ -121,7 +121,7 @@ impl Shard {
             }
             CommandKind::PutQueue(put) => {
                 ensure!(*reply == Reply::Done, "answered {reply:?}");
-                self.queues.entry(put.uid).or_insert_with(|| Queue::new(put)).put(put);
+                self.queues.entry(put.uid).or_insert_with(|| Queue::new(put)).put(now_ms, put);
             }
             CommandKind::DropQueue(drop) => {
                 ensure!(*reply == Reply::Done, "answered {reply:?}");
