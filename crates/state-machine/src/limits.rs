@@ -72,7 +72,8 @@ pub const ANSWERS_MIN: usize = 65_536;
 
 /// Results remembered for each producer.
 pub const PRODUCER_RESULTS_MAX: u64 = 1024;
-/// Producers remembered for each queue.
+/// Producers remembered for each queue. One more makes the longest idle one forgotten, if that is idle for
+/// [`REQUEST_WINDOW_MS`], and is refused otherwise.
 pub const PRODUCERS_PER_QUEUE_MAX: usize = 100_000;
 /// A producer that sent nothing for so long is forgotten, ms.
 pub const PRODUCER_IDLE_MS: u64 = 7 * DAY_MS;

@@ -163,7 +163,7 @@ pub enum Rejection {
     /// The producer's state was dropped (idle, or one too many): the outcome of earlier sends is unknown.
     #[error("producer was forgotten")]
     ProducerForgotten,
-    /// The queue remembers as many deduplication ids or requests as it may.
+    /// The queue remembers as many deduplication ids or requests as it may, or as many producers, all of them in use.
     #[error("too many remembered ids: {0}")]
     DedupFull(String),
     /// A newer stream of the same consumer is attached.

@@ -1,13 +1,14 @@
 //! Idempotent producers: what each has sent, so that a repetition is answered and never appended.
 //!
 //! Only the last sequence + 1 is accepted. The last 1,024 results are kept, rejections included: a repeated send gets
-//! the answer it got. A producer that was forgotten is told so; it is never taken for a new one.
+//! the answer it got. A producer that was forgotten is told so; it is never taken for a new one: it is known by a sequence
+//! above 1, and one that has only used 1 is not forgotten for want of room while it may still repeat that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::digest;
 use crate::ids::{Id128, TimestampMs};
-use crate::limits::{PRODUCER_IDLE_MS, PRODUCER_RESULTS_MAX, PRODUCERS_PER_QUEUE_MAX};
+use crate::limits::{PRODUCER_IDLE_MS, PRODUCER_RESULTS_MAX, PRODUCERS_PER_QUEUE_MAX, REQUEST_WINDOW_MS};
 use crate::reply::{Rejection, Reply, Sent};
 use crate::rows::ResultRow;
 
@@ -111,7 +112,13 @@ impl Producers {
         let known =
             self.by_id.get(&id).filter(|known| now_ms.saturating_sub(known.active_ms) < PRODUCER_IDLE_MS);
         let Some(producer) = known else {
-            return if sequence == 1 { Ok(()) } else { Err(Reply::Rejected(Rejection::ProducerForgotten)) };
+            return match sequence {
+                1 if self.has_room(id, now_ms) => Ok(()),
+                1 => Err(Reply::Rejected(Rejection::DedupFull(format!(
+                    "{PRODUCERS_PER_QUEUE_MAX} producers that sent within {REQUEST_WINDOW_MS} ms"
+                )))),
+                _ => Err(Reply::Rejected(Rejection::ProducerForgotten)),
+            };
         };
         if sequence > producer.last {
             let expected = producer.last.saturating_add(1);
@@ -126,6 +133,14 @@ impl Producers {
         }
         let place = usize::try_from(sequence - producer.first_result()).unwrap_or(usize::MAX);
         Err(producer.results.get(place).map_or(Reply::Rejected(Rejection::Duplicate), Outcome::repeat))
+    }
+
+    /// Whether a producer can be added, at the cost of forgetting another one if need be.
+    fn has_room(&self, id: Id128, now_ms: TimestampMs) -> bool {
+        let idle = |active_ms: TimestampMs| now_ms.saturating_sub(active_ms) >= REQUEST_WINDOW_MS;
+        self.by_id.len() < PRODUCERS_PER_QUEUE_MAX
+            || self.by_id.contains_key(&id)
+            || self.idle.first().is_some_and(|(active_ms, _)| idle(*active_ms))
     }
 
     /// Uses up the sequence that was judged `Ok`, and remembers its result.

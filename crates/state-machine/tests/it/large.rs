@@ -85,7 +85,7 @@ fn produce(producer: u64, producer_sequence: u64) -> CommandKind {
 }
 
 #[test]
-fn one_producer_too_many_makes_the_longest_idle_one_forgotten_and_it_is_told() {
+fn one_producer_too_many_makes_the_longest_idle_one_forgotten_but_none_that_may_still_repeat_its_first() {
     let mut driver = queue();
     for start in (1..=PRODUCERS).step_by(1_000) {
         driver.now_ms += 1;
@@ -94,6 +94,11 @@ fn one_producer_too_many_makes_the_longest_idle_one_forgotten_and_it_is_told() {
     assert_eq!(driver.machine.queue_info(1).unwrap().producer_count, PRODUCERS);
     driver.now_ms += 1;
     assert!(matches!(driver.one(produce(1, 2)), Reply::Sent(_)), "not idle any more");
+    let busy = driver.one(produce(PRODUCERS + 1, 1));
+    assert!(matches!(busy, Reply::Rejected(Rejection::DedupFull(_))), "all are in use: {busy:?}");
+    let Reply::Sent(again) = driver.one(produce(2, 1)) else { panic!("it was sent before") };
+    assert!(again.repeated, "a producer whose first answer was lost still gets it");
+    driver.now_ms += 120_000;
     assert!(matches!(driver.one(produce(PRODUCERS + 1, 1)), Reply::Sent(_)));
     assert_eq!(driver.machine.queue_info(1).unwrap().producer_count, PRODUCERS);
     assert!(matches!(driver.one(produce(1, 3)), Reply::Sent(_)));
