@@ -14,7 +14,7 @@ use crate::limits::{
     CONSUMERS_PER_QUEUE_MAX, FORGET_PER_ENTRY_MAX, LEASES_PER_QUEUE_MAX, RECEIVE_BYTES_MAX,
     RECEIVE_MESSAGES_MAX, REQUEST_WINDOW_MS, REQUESTS_MAX, WINDOW_MESSAGES_MAX,
 };
-use crate::reply::{Delivery, Rejection, Reply};
+use crate::reply::{Delivery, Rejection, Reply, ReturnReason};
 use crate::rows::MemoryValue;
 
 /// What a receive was given: the tokens `first..first + count`.
@@ -59,6 +59,7 @@ impl Queue {
 
     /// To be called after [`Self::receive_without_trace`] had no answer.
     pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, receive: &Receive) -> Reply {
+        self.give_up_if_over(turn, receive.consumer);
         let Some(first) = self.next_for(self.consumers.number_of(receive.consumer)) else {
             return Reply::Received { deliveries: Vec::new(), repeated: false };
         };
@@ -83,6 +84,17 @@ impl Queue {
         // What was in the way of a message that others have room for may be gone now.
         self.assign(turn);
         Reply::Received { deliveries, repeated: false }
+    }
+
+    /// A consumer that did not come back in time, which the sweep has not come to yet, begins anew: a lease it got now would be
+    /// over at once.
+    fn give_up_if_over(&mut self, turn: &mut Turn<'_>, id: Id128) {
+        let Some(number) = self.consumers.number_of(id) else { return };
+        if self.consumers.get(number).is_some_and(|consumer| consumer.is_over(turn.now_ms)) {
+            self.end_hand(turn, number, ReturnReason::ConsumerLost, usize::MAX);
+            let until_ms = turn.now_ms.saturating_add(self.settings.resume_ms);
+            self.consumers.set_phase(number, Phase::Unary(until_ms));
+        }
     }
 
     fn receive_again(&self, receive: &Receive, before: Received, now_ms: TimestampMs) -> Reply {

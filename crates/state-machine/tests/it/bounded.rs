@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use phalanx_state_machine::command::{
-    Attach, CommandKind, NewMessage, PutQueue, QueueSettings, Receive, Send, SetWindow, Settle, SettleAction,
-    SettleItem, Tick, TokenRange,
+    Attach, CommandKind, Detach, NewMessage, PutQueue, QueueSettings, Receive, Send, SetWindow, Settle,
+    SettleAction, SettleItem, Tick, TokenRange,
 };
 use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::MachineKind;
@@ -158,14 +158,19 @@ fn a_receive_of_one_who_holds_all_it_may_is_refused_rather_than_left_waiting() {
 /// Far more than the work of one entry may take on any machine, far less than what these settles took without a bound.
 const ENTRY_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Settles by consumer 1 with these ranges; how many outcomes there were.
-fn settle_ranges(driver: &mut Driver, ranges: Vec<TokenRange>) -> usize {
+/// Acknowledges these ranges as consumer 1.
+fn settle_results(driver: &mut Driver, ranges: Vec<TokenRange>) -> Vec<SettleResult> {
     let item = SettleItem { action: SettleAction::Ack.into(), tokens: ranges, ..Default::default() };
     let start = Instant::now();
     let reply = driver.one(CommandKind::Settle(Settle { uid: 1, consumer: id(1), items: vec![item] }));
     assert!(start.elapsed() < ENTRY_TIME_MAX, "one settle took {:?}", start.elapsed());
     let Reply::Settled { outcomes } = reply else { panic!("{reply:?}") };
-    outcomes.len()
+    outcomes.into_iter().map(|outcome| outcome.result).collect()
+}
+
+/// The same; how many outcomes there were.
+fn settle_ranges(driver: &mut Driver, ranges: Vec<TokenRange>) -> usize {
+    settle_results(driver, ranges).len()
 }
 
 #[test]
@@ -184,5 +189,24 @@ fn a_settle_of_all_it_ever_had_over_and_over_is_cut_at_the_bound_of_its_outcomes
     let acked = settle_ranges(&mut driver, vec![all; 65_536]);
     assert!((50_000..=131_072).contains(&acked), "{acked} outcomes");
     assert_eq!(driver.machine.queue_info(1).unwrap().acked_total, LEASES / 2, "all of its own were settled");
+    invariants::check(&driver.machine).unwrap();
+}
+
+#[test]
+fn a_receive_of_a_consumer_that_is_given_up_and_not_yet_swept_gets_leases_that_hold() {
+    let mut driver = leased();
+    let detach = |consumer| {
+        CommandKind::Detach(Detach { uid: 1, consumer: id(consumer), incarnation: 1, clean: false })
+    };
+    driver.apply(vec![detach(1), detach(2)]);
+    driver.now_ms += 20_000; // the leases are over, the consumers are given up, and the sweep reaches 4,096 of them
+    let (consumer, request) = (id(1), id(99));
+    let receive = Receive { uid: 1, consumer, request, messages_max: 1, ..Default::default() };
+    let Reply::Received { deliveries, .. } = driver.one(CommandKind::Receive(receive)) else {
+        panic!("a receive is answered")
+    };
+    assert_eq!(deliveries.len(), 1);
+    let tokens = vec![TokenRange { first: deliveries[0].token, last: deliveries[0].token }];
+    assert_eq!(settle_results(&mut driver, tokens), [SettleResult::Acked]);
     invariants::check(&driver.machine).unwrap();
 }
