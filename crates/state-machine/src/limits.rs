@@ -90,8 +90,11 @@ pub const DUE_PER_ENTRY_MAX: usize = 4096;
 pub const FORGET_PER_ENTRY_MAX: usize = 16_384;
 /// Remembered ids are forgotten in steps of this, ms, so that they cause few ticks.
 pub const FORGET_STEP_MS: u64 = 10_000;
-/// Most chunks of purged messages (64 each) that one entry frees.
+/// Most chunks of purged messages (64 each) that one entry frees, beside one for each [`TRASH_SENDS_PER_CHUNK`] messages that it
+/// sends and two for each purge: so that what waits to be freed cannot grow without end.
 pub const TRASH_CHUNKS_PER_ENTRY_MAX: usize = 256;
+/// See [`TRASH_CHUNKS_PER_ENTRY_MAX`].
+pub const TRASH_SENDS_PER_CHUNK: usize = 16;
 /// Dropped queues that the shard still knows as dropped; beyond it the oldest uids are forgotten.
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Digests of recent entries kept for comparing.

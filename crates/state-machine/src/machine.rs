@@ -115,6 +115,7 @@ impl Machine {
         self.now_ms = self.now_ms.max(entry.batch.now_ms);
         self.sweep(&mut applied.effects);
         applied.replies.reserve_exact(entry.batch.commands.len());
+        let (mut sent, trash_before) = (0, self.trash.len());
         for command in &entry.batch.commands {
             let reply = match &command.kind {
                 None => Reply::Rejected(Rejection::Unsupported),
@@ -122,10 +123,14 @@ impl Machine {
                 Some(kind) if self.kind == MachineKind::Catalog => self.catalog.apply(self.now_ms, kind),
                 Some(kind) => self.apply_shard(kind, &mut applied.effects),
             };
+            sent += if let Reply::Sent(sent) = &reply { sent.count as usize } else { 0 };
             applied.replies.push(reply);
         }
         self.applied_index = self.applied_index.max(entry.index);
         self.finish_entry(&mut applied.effects);
+        // The smallest heap takes two steps: one to free it, one to see that it is empty.
+        let heaps = self.trash.len() - trash_before;
+        self.free_trash(sent / limits::TRASH_SENDS_PER_CHUNK + 2 * heaps);
         applied
     }
 
@@ -286,12 +291,21 @@ impl Machine {
             effects.extend(called.map(|consumer| Effect::GroupReady { uid, consumer }));
             self.count(uid);
         }
-        if let Some(mut trash) = self.trash.pop_front()
-            && trash.free_some()
-        {
-            self.trash.push_front(trash);
-        }
         self.note_digest();
+    }
+
+    /// Frees a slice of what no one can reach any more, and `more` chunks of it.
+    fn free_trash(&mut self, more: usize) {
+        let mut budget = limits::TRASH_CHUNKS_PER_ENTRY_MAX + more;
+        while let Some(trash) = self.trash.front_mut().filter(|_| budget > 0) {
+            if trash.free_some(&mut budget) {
+                return;
+            }
+            self.trash.pop_front();
+        }
+        if self.trash.is_empty() {
+            self.trash.shrink_to_fit();
+        }
     }
 
     /// Keeps the digest after this entry for a later comparison.

@@ -11,7 +11,6 @@ use super::send::SentBefore;
 use super::seq_map::{CHUNK, SeqMap};
 use super::{Original, Queue, Turn};
 use crate::ids::{Id128, Sequence, TimestampMs};
-use crate::limits::TRASH_CHUNKS_PER_ENTRY_MAX;
 use crate::reply::{Effect, Reply, ReturnReason};
 
 /// What no one can reach any more, to be freed bit by bit: freeing ten million messages at once would stall the group.
@@ -30,10 +29,11 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
-    /// Frees a slice; `false` when nothing is left.
-    pub(crate) fn free_some(&mut self) -> bool {
-        let mut left = false;
-        for _ in 0..TRASH_CHUNKS_PER_ENTRY_MAX {
+    /// Frees up to `budget` slices, which is lowered; `false` when nothing is left.
+    pub(crate) fn free_some(&mut self, budget: &mut usize) -> bool {
+        let mut left = true;
+        while left && *budget > 0 {
+            *budget -= 1;
             left = self.slots.drop_first_chunk();
             self.groups.truncate(self.groups.len().saturating_sub(CHUNK as usize));
             for _ in 0..CHUNK {
@@ -46,9 +46,6 @@ impl Trash {
                     | self.receives.as_mut().is_some_and(Remembered::pop);
             }
             left |= self.producers.pop_first().is_some() | !self.groups.is_empty();
-            if !left {
-                break;
-            }
         }
         left
     }

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::Bytes;
-use phalanx_state_machine::command::{CommandKind, NewMessage, PutQueue, Send};
+use phalanx_state_machine::command::{CommandKind, NewMessage, Purge, PutQueue, Send};
 use phalanx_state_machine::machine::MachineKind;
 use phalanx_state_machine::reply::Reply;
 
@@ -110,4 +110,31 @@ fn a_waiting_message_with_a_spilled_payload_costs_at_most_120_bytes() {
 fn a_waiting_message_of_a_group_costs_no_more() {
     let cost = bytes_per_message(|number| format!("customer-{}", number % 1_000).into());
     assert!(cost > 0.0 && cost <= WAITING_BYTES_MAX, "{cost:.1} bytes with 1,000 groups");
+}
+
+/// Most bytes that purged messages may hold while as many are sent as are purged: what one entry sends, and little more.
+const PURGED_BYTES_MAX: i64 = 4 * 1024 * 1024;
+
+#[test]
+fn what_is_purged_is_freed_as_fast_as_new_messages_can_come() {
+    let send = |count: usize| {
+        CommandKind::Send(Send { uid: 1, messages: vec![NewMessage::default(); count], ..Default::default() })
+    };
+    let purge = || CommandKind::Purge(Purge { uid: 1 });
+    // Many purges of nearly nothing, and few of as much as one entry can bring.
+    for (count, rounds) in [(0, 1_000), (1, 1_000), (10_000, 6)] {
+        let mut driver = Driver::new(MachineKind::Shard(1));
+        driver.one(CommandKind::PutQueue(PutQueue { uid: 1, version: 1, ..Default::default() }));
+        let before = live_bytes();
+        for _ in 0..100 {
+            let kinds = (0..rounds).flat_map(|_| [send(count), purge()]).collect();
+            driver.apply(kinds);
+        }
+        driver.machine.take_changes();
+        let held = live_bytes() - before;
+        assert!(
+            held < PURGED_BYTES_MAX,
+            "{held} bytes are held for {rounds} purges of {count} in each entry"
+        );
+    }
 }
