@@ -16,6 +16,7 @@ use phalanx_storage::wal::{Done, Wal};
 
 use crate::blocking;
 use crate::context::{Executor, FatalError};
+use crate::memory::PayloadMemory;
 
 /// Pause before writing a checkpoint again on a full disk.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -32,6 +33,7 @@ pub(crate) struct CheckpointStore {
     wal: Arc<Wal>,
     executor: Arc<dyn Executor>,
     chunk_bytes: usize,
+    memory: Arc<PayloadMemory>,
     /// Held while a checkpoint is written or a received snapshot taken into use.
     gate: tokio::sync::Mutex<()>,
     durable: Mutex<Durable>,
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     pub wal: Arc<Wal>,
     pub executor: Arc<dyn Executor>,
     pub chunk_bytes: usize,
+    pub memory: Arc<PayloadMemory>,
     pub on_fatal: Arc<dyn Fn(FatalError) + Send + Sync>,
 }
 
@@ -77,6 +80,7 @@ impl CheckpointStore {
             wal: shared.wal,
             executor: shared.executor,
             chunk_bytes: shared.chunk_bytes,
+            memory: shared.memory,
             gate: tokio::sync::Mutex::new(()),
             durable: Mutex::new(Durable { current, previous: None }),
             reading: Mutex::new(None),
@@ -112,8 +116,8 @@ impl CheckpointStore {
 
     /// Builds a machine of the durable checkpoint.
     pub(crate) async fn load(&self) -> Result<Result<Machine, LoadError>, phalanx_storage::Error> {
-        let (kind, chunk_bytes) = (self.kind, self.chunk_bytes);
-        self.job(move |rows| load_rows(kind, |after| rows.rows(after, chunk_bytes))).await
+        let (kind, chunk_bytes, room) = (self.kind, self.chunk_bytes, self.memory.room(self.group));
+        self.job(move |rows| load_rows(kind, room, |after| rows.rows(after, chunk_bytes))).await
     }
 
     /// Writes a checkpoint of what `take` hands out, and says `done` before anything else is taken. A failure that loses it stops the
@@ -206,9 +210,9 @@ impl CheckpointStore {
         &self,
         install: Install,
     ) -> Result<(Install, Result<Machine, LoadError>), phalanx_storage::Error> {
-        let (kind, chunk_bytes) = (self.kind, self.chunk_bytes);
+        let (kind, chunk_bytes, room) = (self.kind, self.chunk_bytes, self.memory.room(self.group));
         self.job(move |_| {
-            let machine = load_rows(kind, |after| install.rows(after, chunk_bytes))?;
+            let machine = load_rows(kind, room, |after| install.rows(after, chunk_bytes))?;
             Ok((install, machine))
         })
         .await
@@ -237,9 +241,10 @@ impl CheckpointStore {
     }
 }
 
-/// Builds a machine from rows read in chunks.
+/// Builds a machine from rows read in chunks, with at most `resident_bytes_max` of payloads in memory.
 fn load_rows(
     kind: MachineKind,
+    resident_bytes_max: u64,
     mut read: impl FnMut(Option<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, phalanx_storage::Error>,
 ) -> Result<Result<Machine, LoadError>, phalanx_storage::Error> {
     let first = read(None)?;
@@ -250,7 +255,7 @@ fn load_rows(
     let mut failure = None;
     let mut after = Some(last.clone());
     let mut chunk = first.into_iter();
-    let machine = Machine::load(
+    let machine = Machine::load_within(
         kind,
         std::iter::from_fn(|| {
             if let Some(row) = chunk.next() {
@@ -268,6 +273,7 @@ fn load_rows(
                 }
             }
         }),
+        resident_bytes_max,
     );
     match failure {
         Some(error) => Err(error),

@@ -14,6 +14,7 @@ use phalanx_storage::checkpoint::Engine;
 use phalanx_storage::wal::Wal;
 use tonic::transport::Channel;
 
+use crate::memory::PayloadMemory;
 use crate::types::PeerNode;
 
 /// Takes what committed entries set in motion.
@@ -82,6 +83,8 @@ pub struct NodeContext {
     pub executor: Arc<dyn Executor>,
     /// Deliveries, wakes, due times.
     pub sink: Arc<dyn EffectSink>,
+    /// Payload bytes that the groups keep in memory together.
+    pub memory: Arc<PayloadMemory>,
     /// Limits and intervals.
     pub options: RaftOptions,
     /// Called when the process must stop. May be called more than once.
@@ -129,8 +132,6 @@ pub struct RaftOptions {
     /// Entries kept in the log behind the checkpoint, so that a follower that was away for a moment needs no snapshot. Fewer when the
     /// node's log nears its budget.
     pub log_keep_entries: u64,
-    /// Resident payload bytes of one group above which payloads that a checkpoint holds are dropped from memory.
-    pub resident_bytes_max: u64,
     /// Rows in one chunk of a snapshot, bytes.
     pub snapshot_chunk_bytes: usize,
     /// How long one chunk of a snapshot may take.
@@ -154,7 +155,6 @@ impl Default for RaftOptions {
             checkpoint_rows: 10_000,
             checkpoint_bytes: 8 * 1024 * 1024,
             log_keep_entries: 16_384,
-            resident_bytes_max: 256 * 1024 * 1024,
             snapshot_chunk_bytes: 1024 * 1024,
             snapshot_chunk_timeout: Duration::from_secs(10),
             refill_timeout: Duration::from_secs(30),

@@ -45,6 +45,7 @@ fn store(executor: &Held, wal: &Arc<Wal>) -> MachineStore {
         wal: Arc::clone(wal),
         executor: Arc::new(executor.clone()),
         chunk_bytes: 1024,
+        memory: Arc::new(crate::memory::PayloadMemory::new(u64::MAX)),
         on_fatal: Arc::new(|fatal| panic!("{fatal}")),
     };
     let checkpoint = CheckpointStore::new(GROUP, MachineKind::Shard(GROUP), rows, None, shared);

@@ -22,7 +22,10 @@ pub(crate) async fn run(group: Arc<Group>) {
     let mut last_checkpoint = Instant::now();
     loop {
         tokio::select! {
-            () = group.stop.cancelled() => return,
+            () = group.stop.cancelled() => {
+                group.context.memory.forget(group.id());
+                return;
+            }
             _ = tick.tick() => {}
         }
         let pressed = pinned_index(&group).is_some();
@@ -94,12 +97,14 @@ async fn purge(group: &Group) {
     }
 }
 
-/// Drops payloads from memory that the checkpoint holds, while there are too many.
+/// Drops payloads from memory that the checkpoint holds, while the node has too many.
 fn spill(group: &Group) {
-    let most = group.options().resident_bytes_max;
-    if group.read(Machine::resident_bytes) <= most {
+    let resident = group.read(Machine::resident_bytes);
+    let excess = group.context.memory.excess(group.id(), resident);
+    if excess == 0 {
         return;
     }
+    let most = resident - excess;
     group.store().with_machine(|machine| {
         let uids: Vec<_> = machine.queue_uids().collect();
         for uid in uids {

@@ -72,6 +72,7 @@ fn shared(context: &NodeContext) -> Shared {
         wal: Arc::clone(&context.wal),
         executor: Arc::clone(&context.executor),
         chunk_bytes: context.options.snapshot_chunk_bytes,
+        memory: Arc::clone(&context.memory),
         on_fatal: Arc::clone(&context.on_fatal),
     }
 }

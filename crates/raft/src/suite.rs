@@ -17,6 +17,7 @@ use crate::checkpoint::{CheckpointStore, Shared};
 use crate::context::{EffectSink, Executor, FatalError};
 use crate::log_store::LogStore;
 use crate::machine_store::{MachineStore, State};
+use crate::memory::PayloadMemory;
 use crate::types::{StoredMembership, Types};
 
 const GROUP: u64 = 3;
@@ -101,6 +102,7 @@ impl StoreBuilder<Types, LogStore, MachineStore, Committer> for Builder {
             wal: Arc::clone(&wal),
             executor: Arc::new(Inline),
             chunk_bytes: 1024,
+            memory: Arc::new(PayloadMemory::new(u64::MAX)),
             on_fatal: Arc::clone(&on_fatal),
         };
         let checkpoint = CheckpointStore::new(GROUP, MachineKind::Shard(GROUP), rows, None, shared);

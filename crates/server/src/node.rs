@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use phalanx_raft::{Groups, NodeContext, RaftOptions};
+use phalanx_raft::{Groups, NodeContext, PayloadMemory, RaftOptions};
 use phalanx_storage::wal::{Wal, WalOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -224,9 +224,11 @@ fn context(
     wal: &Arc<Wal>,
     seams: &Seams,
     sink: &Arc<Sink>,
+    payload_bytes: u64,
     on_fatal: OnFatal,
 ) -> NodeContext {
     NodeContext {
+        memory: Arc::new(PayloadMemory::new(payload_bytes)),
         node: identity.node,
         cluster: identity.plan.cluster,
         wal: Arc::clone(wal),
@@ -286,7 +288,14 @@ impl Base {
 
         let dispatcher = Dispatcher::new();
         let sink = Sink::new(Arc::clone(&seams.clock), Arc::clone(&dispatcher));
-        let groups = Groups::new(context(&identity, &wal, seams, &sink, Arc::clone(&on_fatal)));
+        let groups = Groups::new(context(
+            &identity,
+            &wal,
+            seams,
+            &sink,
+            config.limits.payload_memory_bytes,
+            Arc::clone(&on_fatal),
+        ));
         // Each of these is set here only, and this runs once.
         let _ = later.raft.set(serve::raft_routes(&groups));
         let peers = Arc::new(Peers::new(Arc::clone(&seams.dialer), &identity.plan, identity.node));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use phalanx_raft::{
     Dialer, EffectSink, Executor, FatalError, Group, GroupSpec, GroupStatus, Groups, NodeContext, OpenError,
-    PeerNode, ProposeError, Purpose, RaftOptions,
+    PayloadMemory, PeerNode, ProposeError, Purpose, RaftOptions,
 };
 use phalanx_state_machine::command::{
     Batch, Command, CommandKind, NewMessage, PutQueue, QueueSettings, Send,
@@ -191,6 +191,7 @@ impl Cluster {
             dialer: Arc::new(Tcp),
             executor: Arc::new(Threads),
             sink: Arc::new(Sink::default()),
+            memory: Arc::new(PayloadMemory::new(u64::MAX)),
             options,
             on_fatal: Arc::new(move |error| fatal.lock().push(error)),
         };

@@ -45,6 +45,7 @@ pub const KEYS: &[Key] = &[
     key("wal.budget_bytes", Kind::Number),
     key("checkpoint.engine", Kind::Text),
     key("limits.request_bytes", Kind::Number),
+    key("limits.payload_memory_bytes", Kind::Number),
     key("limits.connections", Kind::Number),
     key("limits.streams", Kind::Number),
 ];

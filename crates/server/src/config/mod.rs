@@ -175,6 +175,8 @@ pub struct CheckpointSection {
 pub struct Limits {
     /// `limits.request_bytes`: largest request or stream frame of a client.
     pub request_bytes: u64,
+    /// `limits.payload_memory_bytes`: payloads that the node keeps in memory; what is over it is read back when it is delivered.
+    pub payload_memory_bytes: u64,
     /// `limits.connections`: most client connections.
     pub connections: u64,
     /// `limits.streams`: most concurrent calls of one connection.
@@ -183,7 +185,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes: REQUEST_BYTES_DEFAULT, connections: 4096, streams: 256 }
+        Self {
+            request_bytes: REQUEST_BYTES_DEFAULT,
+            payload_memory_bytes: 1024 * 1024 * 1024,
+            connections: 4096,
+            streams: 256,
+        }
     }
 }
 

@@ -16,6 +16,8 @@ const WAL_SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 const WAL_SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Segments that the budget must hold: one in use, three free, one that checkpoints pin.
 const WAL_SEGMENTS_MIN: u64 = 5;
+/// Least memory for payloads: less would read back every message.
+const PAYLOAD_MEMORY_BYTES_MIN: u64 = 1024 * 1024;
 /// What a log entry may hold beside one request of the largest size, bytes.
 const ENTRY_MARGIN_BYTES: u64 = 256 * 1024;
 
@@ -195,6 +197,10 @@ fn sizes(config: &NodeConfig) -> Result<(), ConfigError> {
             "wal.segment_bytes is {segment}: its half must hold limits.request_bytes ({}) and {ENTRY_MARGIN_BYTES} more",
             limits.request_bytes
         )
+    })?;
+    let payload = limits.payload_memory_bytes;
+    require(payload >= PAYLOAD_MEMORY_BYTES_MIN, "limits.payload_memory_bytes", || {
+        format!("limits.payload_memory_bytes is {payload}, must be at least {PAYLOAD_MEMORY_BYTES_MIN}")
     })?;
     require((1..=1_000_000).contains(&limits.connections), "limits.connections", || {
         format!("limits.connections is {}, must be 1 to 1000000", limits.connections)

@@ -231,6 +231,18 @@ async fn broken_stream_resumes_with_the_same_tokens_and_only_those_it_does_not_h
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_that_comes_back_with_a_smaller_window_gets_all_that_it_had_in_hand() {
+    let cluster = orders(v1::QueueSettings::default()).await;
+    let texts = numbers(1..=300);
+    send(&cluster, 1, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut ann = Consumer::attach_soon(&cluster, 1, attach("orders", 1, 1, 300)).await;
+    let before = ann.take(300).await;
+    drop(ann);
+    let mut ann = Consumer::attach_soon(&cluster, 2, attach("orders", 1, 2, 2)).await;
+    assert_eq!(tokens(&ann.take(300).await), tokens(&before), "as a process does that was started anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_of_a_lost_consumer_go_to_another_after_resume() {
     let settings = v1::QueueSettings { resume_ms: 100, ..v1::QueueSettings::default() };
     let cluster = orders(settings).await;

@@ -110,6 +110,11 @@ impl TestCluster {
         self
     }
 
+    /// Configuration of a node, for its next start.
+    pub fn config_mut(&mut self, id: u64) -> &mut NodeConfig {
+        &mut self.slots.get_mut(&id).unwrap().config
+    }
+
     /// Started, all of them.
     pub async fn started(nodes: u64) -> Self {
         let mut cluster = Self::new(nodes);
