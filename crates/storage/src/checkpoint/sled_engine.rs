@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -33,6 +33,11 @@ const OPEN_TRIES: u32 = 50;
 const OPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// The files that the start-up check renames.
 const RENAMED: [&str; 2] = ["rename.probe", "rename.probed"];
+/// The file that shows whether there is space, and its size: a segment, and some more. Bytes.
+const SPACE_PROBE: &str = "space.probe";
+const SPACE_PROBE_BYTES: usize = SEGMENT_BYTES + 1024 * 1024;
+/// This many writes that are refused in a row although there is space mean that sled will not recover.
+const REFUSED_MAX: u32 = 3;
 /// The key that the start-up check writes; outside the key space of rows and manifests.
 const PROBE: &[u8] = b"\0probe";
 
@@ -60,6 +65,8 @@ struct SledEngine {
     file: File,
     /// Syncs that had failed in this process when the store was opened.
     failures: u64,
+    /// Writes in a row that sled refused for want of space although there was some.
+    refused: AtomicU32,
     /// A call has panicked: what sled's threads do now is unknown, and waiting for them may never end.
     has_panicked: AtomicBool,
 }
@@ -89,7 +96,14 @@ fn open_store(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
     let db = Some(open(dir, cache_bytes)?);
     let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
     let failures = sled_barrier::failures();
-    let engine = SledEngine { db, dir: dir.to_owned(), file, failures, has_panicked: AtomicBool::new(false) };
+    let engine = SledEngine {
+        db,
+        dir: dir.to_owned(),
+        file,
+        failures,
+        refused: AtomicU32::new(0),
+        has_panicked: AtomicBool::new(false),
+    };
     let before = sled_barrier::calls();
     // Each start writes another value: sled does not write one that is there already.
     let starts = engine.get(PROBE)?.and_then(|value| value[..].try_into().ok()).map_or(0, u64::from_be_bytes);
@@ -226,6 +240,37 @@ impl SledEngine {
     }
 }
 
+impl SledEngine {
+    /// Once the disk was full sled answers so for ever, also when there is space again. Waiting longer would keep the log from being
+    /// purged: the process must start anew, which loses nothing.
+    fn judge_full(&self, written: Result<(), Error>) -> Result<(), Error> {
+        if !matches!(written, Err(Error::DiskFull { .. })) {
+            self.refused.store(0, Ordering::Relaxed);
+            return written;
+        }
+        let parent = self.dir.parent().unwrap_or(Path::new("."));
+        if !has_space(parent) {
+            self.refused.store(0, Ordering::Relaxed);
+            return written;
+        }
+        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 < REFUSED_MAX {
+            return written;
+        }
+        let dir = self.dir.display();
+        Err(Error::SyncFailed {
+            why: format!("{dir}: there is space again, but sled stays full until the node is started anew"),
+        })
+    }
+}
+
+/// Whether a little more can be written, found by doing so.
+fn has_space(dir: &Path) -> bool {
+    let path = dir.join(SPACE_PROBE);
+    let written = fs::write(&path, vec![1; SPACE_PROBE_BYTES]).and_then(|()| File::open(&path)?.sync_all());
+    let removed = fs::remove_file(&path);
+    written.is_ok() && removed.is_ok()
+}
+
 impl Drop for SledEngine {
     fn drop(&mut self) {
         let Some(db) = self.db.take() else { return };
@@ -245,7 +290,8 @@ impl Engine for SledEngine {
                 None => changes.remove(key),
             }
         }
-        self.guard("write", |db| db.apply_batch(changes))
+        let written = self.guard("write", |db| db.apply_batch(changes));
+        self.judge_full(written)
     }
 
     fn flush(&self) -> Result<(), Error> {
@@ -290,5 +336,48 @@ impl Engine for SledEngine {
 
     fn disk_bytes(&self) -> u64 {
         self.guard("size", sled::Db::size_on_disk).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(dir: &Path) -> SledEngine {
+        fs::create_dir_all(dir).unwrap();
+        let db = Some(open(dir, 1024 * 1024).unwrap());
+        let file = File::open(dir.join("db")).unwrap();
+        let (refused, has_panicked) = (AtomicU32::new(0), AtomicBool::new(false));
+        SledEngine { db, dir: dir.to_owned(), file, failures: 0, refused, has_panicked }
+    }
+
+    #[test]
+    fn store_that_stays_full_although_there_is_space_ends_the_process() {
+        let base = tempfile::tempdir().unwrap();
+        let engine = engine(&base.path().join("store"));
+        let full = || Err(Error::DiskFull { path: base.path().to_owned() });
+        for _ in 1..REFUSED_MAX {
+            assert!(
+                matches!(engine.judge_full(full()), Err(Error::DiskFull { .. })),
+                "it may be about to pass"
+            );
+        }
+        assert!(engine.judge_full(Ok(())).is_ok());
+        for _ in 1..REFUSED_MAX {
+            assert!(matches!(engine.judge_full(full()), Err(Error::DiskFull { .. })), "it begins anew");
+        }
+        assert!(engine.judge_full(full()).unwrap_err().is_fatal());
+    }
+
+    #[test]
+    fn full_disk_is_waited_for() {
+        let base = tempfile::tempdir().unwrap();
+        let mut engine = engine(&base.path().join("store"));
+        // Nothing can be written there, as on a full disk.
+        engine.dir = base.path().join("gone/store");
+        for _ in 0..2 * REFUSED_MAX {
+            let full = Err(Error::DiskFull { path: base.path().to_owned() });
+            assert!(matches!(engine.judge_full(full), Err(Error::DiskFull { .. })));
+        }
     }
 }
