@@ -101,8 +101,11 @@ impl State {
         let refused_frame = written == 1 && matches!(end.failure.error, Error::Invalid { .. });
         let refused_front = end.refused_front || refused_frame;
         // What the server refused is the first that it did not confirm, and what follows it would have left a gap:
-        // nothing is open. Otherwise anything written may have been taken.
-        if !refused_front || end.failure.class == Class::Maybe {
+        // nothing is open. Unless the first was given up in front of the log, and an earlier stream had brought it in:
+        // then there was no gap. Otherwise anything written may have been taken.
+        let front_is_in = self.in_flight.front().is_some_and(|front| front.maybe);
+        let gapless = end.failure.class == Class::Again && front_is_in;
+        if !refused_front || gapless || end.failure.class == Class::Maybe {
             self.in_flight.iter_mut().take(written).for_each(|batch| batch.maybe = true);
         }
         if end.failure.class != Class::Refused {
@@ -173,4 +176,39 @@ impl State {
 /// No message of this producer can be sent now.
 fn is_about_the_queue(error: &Error) -> bool {
     matches!(error, Error::QueueGone { .. } | Error::QueueNotFound { .. } | Error::Denied { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::super::window::{Window, WindowLimits};
+    use super::*;
+    use crate::message::Message;
+
+    fn refusal(reason: &str) -> End {
+        let failure = v1::Failure { reason: reason.to_owned(), ..v1::Failure::default() };
+        End { failure: Failure::from_stream(&failure), refused_front: true }
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_batch_that_an_earlier_stream_may_have_brought_in_may_have_been_taken_too() {
+        let limits = WindowLimits { coalesce: 1, ..WindowLimits::default() };
+        let window = Window::new(limits, Id::from_u128(1));
+        let fresh = || Id::from_u128(2);
+        let first = window.enqueue(Message::new("a")).await.unwrap();
+        assert_eq!(window.lock().next_frame().len(), 1);
+        window.lock().stream_ended(&Failure::ended("node").into(), fresh);
+        let second = window.enqueue(Message::new("b")).await.unwrap();
+        assert_eq!(window.lock().next_frame().len(), 2);
+        // The second stream's first batch was given up in front of the log. The server has it from the first stream, so
+        // there was no gap before the second.
+        window.lock().stream_ended(&refusal("OVERLOADED"), fresh);
+        assert_eq!(window.lock().next_frame().len(), 2);
+        window.lock().stream_ended(&refusal("INVALID_ARGUMENT"), fresh);
+        for outcome in [first.now_or_never(), second.now_or_never()] {
+            assert!(matches!(outcome, Some(Err(Error::OutcomeUnknown { .. }))), "{outcome:?}");
+        }
+        assert!(!window.lock().has_work(), "nothing is sent under another identity");
+    }
 }
