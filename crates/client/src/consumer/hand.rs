@@ -17,9 +17,11 @@ use super::delivery::ReturnReason;
 use super::desk::Answer;
 use super::lease::Lease;
 use crate::error::Error;
+use crate::limits;
 
-/// Deliveries held beyond the window that are still taken for a late change of it, and not for a broken server.
-const SLACK: usize = 1_024;
+/// Deliveries held that are taken at most, and not for a broken server's: the largest window, since a consumer that was started anew
+/// gets what its earlier self had in hand, and what settles on their way have made room for.
+const HELD_MAX: usize = 2 * limits::CONSUMER_WINDOW_MESSAGES_MAX as usize;
 
 /// A delivery, and its lease.
 pub(super) type Arrived = (v1::Delivery, Arc<Lease>);
@@ -35,8 +37,6 @@ struct State {
     held: BTreeMap<u64, Held>,
     ready: VecDeque<Arrived>,
     window: v1::Window,
-    /// Largest number of messages that the window ever allowed.
-    window_peak: usize,
     window_changed: bool,
     lease: Duration,
     closing: bool,
@@ -56,7 +56,6 @@ impl Hand {
             held: BTreeMap::new(),
             ready: VecDeque::new(),
             window,
-            window_peak: window.messages as usize,
             window_changed: false,
             lease: Duration::ZERO,
             closing: false,
@@ -101,7 +100,7 @@ impl Hand {
         }
     }
 
-    /// Takes deliveries in. `Err`: more than any window allowed.
+    /// Takes deliveries in. `Err`: more than any window allows.
     pub(super) fn take(&self, deliveries: Vec<v1::Delivery>) -> Result<(), &'static str> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -112,7 +111,7 @@ impl Hand {
                 held.lease.set_deadline(deadline);
                 continue;
             }
-            if state.held.len() >= state.window_peak + SLACK {
+            if state.held.len() >= HELD_MAX {
                 return Err("more deliveries than the window allows");
             }
             let lease = Arc::new(Lease::new(delivery.token, deadline));
@@ -196,7 +195,6 @@ impl Hand {
     pub(super) fn set_window(&self, window: v1::Window) {
         let mut state = self.state.lock();
         state.window = window;
-        state.window_peak = state.window_peak.max(window.messages as usize);
         state.window_changed = true;
     }
 
@@ -240,5 +238,20 @@ impl Hand {
         }
         drop(state);
         self.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_earlier_self_had_in_hand_is_taken_whatever_the_window_is_now() {
+        let hand = Hand::new(v1::Window { messages: 1, bytes: 1 }, None);
+        let delivery = |token| v1::Delivery { token, lease_left_ms: 60_000, ..v1::Delivery::default() };
+        let all = u64::from(limits::CONSUMER_WINDOW_MESSAGES_MAX);
+        assert_eq!(hand.take((1..=all).map(delivery).collect()), Ok(()));
+        assert_eq!(hand.tokens(), [v1::TokenRange { first: 1, last: all }]);
+        assert!(hand.take((all + 1..=3 * all).map(delivery).collect()).is_err(), "no server gives so many");
     }
 }

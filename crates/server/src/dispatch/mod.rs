@@ -89,7 +89,7 @@ impl Dispatcher {
         }
     }
 
-    /// Registers a consumer's stream; to be done before its attach is proposed.
+    /// Registers a consumer's stream; to be done before its attach is proposed. When it is attached, [`StreamEvents::attached`] says so.
     ///
     /// # Errors
     /// See [`RegisterError`].
@@ -99,7 +99,6 @@ impl Dispatcher {
         uid: QueueUid,
         consumer: Id128,
         incarnation: u64,
-        window_messages: u32,
     ) -> Result<StreamEvents, RegisterError> {
         let desk = self.desk(group);
         let mut state = desk.state.lock();
@@ -112,8 +111,7 @@ impl Dispatcher {
         if queue.stream_count >= REGISTRATIONS_MAX {
             return Err(RegisterError::TooMany);
         }
-        let (slot, events) =
-            stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration, window_messages);
+        let (slot, events) = stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration);
         let slots = queue.streams.entry(consumer).or_default();
         if let Some(same) = slots.iter().position(|slot| slot.incarnation() == incarnation) {
             // The same attach again: the answer of the first was lost on the way.

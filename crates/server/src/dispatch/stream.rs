@@ -111,10 +111,9 @@ pub(super) fn open(
     consumer: Id128,
     incarnation: u64,
     registration: u64,
-    window_messages: u32,
 ) -> (Slot, StreamEvents) {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-    let limit = Arc::new(AtomicUsize::new(limit_of(window_messages)));
+    let limit = Arc::new(AtomicUsize::new(EVENTS_MAX));
     let end = Arc::new(End::default());
     let slot =
         Slot { incarnation, registration, events: sender, limit: Arc::clone(&limit), end: Arc::clone(&end) };
@@ -122,9 +121,9 @@ pub(super) fn open(
     (slot, events)
 }
 
-/// A consumer has at most a window in hand, and each of these may end and come again before it reads.
-fn limit_of(window_messages: u32) -> usize {
-    (window_messages as usize).saturating_mul(2).saturating_add(EVENTS_SPARE).min(EVENTS_MAX)
+/// A consumer has at most so much in hand, and each of these may end and come again before it reads.
+fn limit_of(in_hand: usize) -> usize {
+    in_hand.saturating_mul(2).saturating_add(EVENTS_SPARE).min(EVENTS_MAX)
 }
 
 impl StreamEvents {
@@ -145,9 +144,15 @@ impl StreamEvents {
         }
     }
 
+    /// The stream is attached, with this window; what its consumer had in hand from before, be it more than that, waits for it by now.
+    pub fn attached(&self, window_messages: u32) {
+        let in_hand = self.events.len().max(window_messages as usize);
+        self.limit.store(limit_of(in_hand), Ordering::Relaxed);
+    }
+
     /// The window changed: a larger one lets more events wait. A smaller one does not end a stream that was within its bounds.
     pub fn set_window(&self, window_messages: u32) {
-        self.limit.fetch_max(limit_of(window_messages), Ordering::Relaxed);
+        self.limit.fetch_max(limit_of(window_messages as usize), Ordering::Relaxed);
     }
 
     /// Why the dispatcher has ended the stream, if it has.

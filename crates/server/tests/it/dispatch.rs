@@ -21,7 +21,9 @@ fn leading() -> Arc<Dispatcher> {
 }
 
 fn stream(dispatcher: &Dispatcher, consumer: Id128, incarnation: u64, window: u32) -> StreamEvents {
-    dispatcher.register_stream(GROUP, QUEUE, consumer, incarnation, window).expect("it is led here")
+    let events = dispatcher.register_stream(GROUP, QUEUE, consumer, incarnation).expect("it is led here");
+    events.attached(window);
+    events
 }
 
 fn waiter(dispatcher: &Dispatcher) -> Waiter {
@@ -119,6 +121,21 @@ fn stream_has_room_for_its_whole_window_twice() {
 }
 
 #[test]
+fn stream_has_room_for_all_that_its_consumer_had_in_hand_before_and_no_more_for_ever() {
+    let dispatcher = leading();
+    let mut ann = dispatcher.register_stream(GROUP, QUEUE, ANN, 2).unwrap();
+    dispatcher.applied(GROUP, (1..=65_536).map(|token| deliver(ANN, 2, token)).collect());
+    ann.attached(1);
+    dispatcher.applied(GROUP, (1..=65_536).map(|token| ended(ANN, token)).collect());
+    let (events, end) = taken(&mut ann);
+    assert_eq!((events.len(), end), (2 * 65_536, None));
+    let mut bob = dispatcher.register_stream(GROUP, QUEUE, BOB, 1).unwrap();
+    bob.attached(1);
+    dispatcher.applied(GROUP, (1..=100).map(|token| deliver(BOB, 1, token)).collect());
+    assert_eq!(taken(&mut bob).1, Some(StreamEnd::Overflow));
+}
+
+#[test]
 fn detached_stream_ends_and_says_whether_another_took_its_place() {
     let dispatcher = leading();
     let mut old = stream(&dispatcher, ANN, 1, 8);
@@ -156,7 +173,7 @@ async fn everything_ends_with_the_queue_or_with_the_leadership() {
     dispatcher.unlead(GROUP);
     assert_eq!(bob.ended().await, StreamEnd::LeaderChanged);
     assert_eq!(wait.ready().await, Wake::Over);
-    let refused = dispatcher.register_stream(GROUP, QUEUE, ANN, 2, 8).err();
+    let refused = dispatcher.register_stream(GROUP, QUEUE, ANN, 2).err();
     assert_eq!(refused, Some(RegisterError::NotLeading));
     assert_eq!(dispatcher.register_waiter(GROUP, QUEUE, ANN).err(), Some(RegisterError::NotLeading));
 }

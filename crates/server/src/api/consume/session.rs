@@ -125,19 +125,17 @@ impl Session {
     async fn attach(&self) -> Result<Attached<'_>, Status> {
         let (local, wanted) = (&self.local, &self.wanted);
         let shard = &local.shard;
-        let registered = self.dispatcher.register_stream(
-            shard.id(),
-            local.uid,
-            wanted.consumer,
-            wanted.incarnation,
-            wanted.window.messages,
-        );
+        let registered =
+            self.dispatcher.register_stream(shard.id(), local.uid, wanted.consumer, wanted.incarnation);
         let events = registered.map_err(|error| match error {
             RegisterError::NotLeading => self.moved(),
             RegisterError::TooMany => status::new(Reason::TooManyConsumers, error.to_string()),
         })?;
         let lost = match shard.batcher.submit(wanted.command(local.uid)).await {
-            Ok(Reply::Attached { lost }) => lost,
+            Ok(Reply::Attached { lost }) => {
+                events.attached(wanted.window.messages);
+                lost
+            }
             Ok(other) => return Err(unexpected(other)),
             Err(error) => {
                 if let WriteError::OutcomeUnknown { .. } = error {
