@@ -29,7 +29,7 @@ use crate::router::{self, Leader};
 use crate::state::NodeState;
 use crate::status;
 
-/// Rows that are carried out at the same time.
+/// Rows that are being carried out at the same time.
 const ROWS_AT_ONCE: usize = 16;
 /// Pause before a row that could not be carried out is tried again.
 const ROW_RETRY: Duration = Duration::from_millis(100);
@@ -76,8 +76,7 @@ async fn lead(state: &Arc<NodeState>) {
             if busy.lock().insert(entry.uid) {
                 let (state, busy, room) = (Arc::clone(state), Arc::clone(&busy), Arc::clone(&room));
                 tasks.spawn(async move {
-                    let _permit = room.acquire_owned().await;
-                    row(&state, entry.uid).await;
+                    persist(&room, || row(&state, entry.uid)).await;
                     busy.lock().remove(&entry.uid);
                 });
             }
@@ -125,29 +124,49 @@ fn bootstrap(plan: &Plan) -> Bootstrap {
     Bootstrap { cluster: plan.cluster, nodes: nodes.collect(), groups: groups.collect() }
 }
 
-/// Carries out one row until nothing is pending for it.
-async fn row(state: &NodeState, uid: QueueUid) {
+/// What an attempt at a row came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Nothing is pending for it any more.
+    Done,
+    /// Look again.
+    Next,
+    /// It could not be carried out now.
+    Waits,
+}
+
+/// Works on one row until nothing is pending for it. It has its turn among the others for each attempt: rows of a shard without a
+/// leader must not hold up those of other shards.
+async fn persist<F: Future<Output = Step>>(room: &Semaphore, mut attempt: impl FnMut() -> F) {
     loop {
-        let entry = state.catalog().group.read(|machine| {
-            let catalog = machine.catalog_state()?;
-            let pending = catalog.pending().any(|entry| entry.uid == uid);
-            catalog.queue(uid).filter(|_| pending).cloned()
-        });
-        let Some(entry) = entry else { return };
-        match carry_out(state, &entry).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::debug!(
-                    uid,
-                    queue = entry.name,
-                    group_id = entry.group,
-                    message = error.message(),
-                    "a queue's change waits"
-                );
-                tokio::time::sleep(ROW_RETRY).await;
-            }
+        let step = {
+            let _turn = room.acquire().await.expect("this semaphore is never closed");
+            attempt().await
+        };
+        match step {
+            Step::Done => return,
+            Step::Next => {}
+            Step::Waits => tokio::time::sleep(ROW_RETRY).await,
         }
     }
+}
+
+/// Carries out what is pending for one row, once.
+async fn row(state: &NodeState, uid: QueueUid) -> Step {
+    let entry = state.catalog().group.read(|machine| {
+        let catalog = machine.catalog_state()?;
+        catalog.queue(uid).filter(|_| catalog.is_pending(uid)).cloned()
+    });
+    let Some(entry) = entry else { return Step::Done };
+    let Err(error) = carry_out(state, &entry).await else { return Step::Next };
+    tracing::debug!(
+        uid,
+        queue = entry.name,
+        group_id = entry.group,
+        message = error.message(),
+        "a queue's change waits"
+    );
+    Step::Waits
 }
 
 async fn carry_out(state: &NodeState, entry: &QueueEntry) -> Result<(), Status> {
@@ -189,5 +208,23 @@ fn accepted(reply: &Reply) -> Result<(), Status> {
     match reply {
         Reply::Rejected(rejection) => Err(status::from_rejection(rejection)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_of_a_shard_that_does_not_answer_do_not_hold_up_the_others() {
+        let room = Semaphore::new(2);
+        let stuck = || persist(&room, || std::future::ready(Step::Waits));
+        let mut steps = [Step::Next, Step::Waits, Step::Done].into_iter();
+        let good = persist(&room, || std::future::ready(steps.next().expect("it was done")));
+        tokio::select! {
+            biased;
+            _ = futures::future::join_all((0..20).map(|_| stuck())) => panic!("they never end"),
+            done = tokio::time::timeout(100 * ROW_RETRY, good) => done.expect("it has its turns"),
+        }
     }
 }

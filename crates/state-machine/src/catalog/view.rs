@@ -65,6 +65,12 @@ impl Catalog {
         self.pending.iter().filter_map(|uid| self.queues.get(uid))
     }
 
+    /// Whether this row is one of [`Self::pending`].
+    #[must_use]
+    pub fn is_pending(&self, uid: QueueUid) -> bool {
+        self.pending.contains(&uid)
+    }
+
     /// Queues of the cluster, in whatever state.
     #[must_use]
     pub fn queue_count(&self) -> usize {
