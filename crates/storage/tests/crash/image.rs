@@ -11,7 +11,7 @@ use rand::Rng as _;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 
-use crate::syscalls::{Event, FileId, Synced};
+use crate::syscalls::{Event, FileId, Synced, moved};
 
 const BLOCK_BYTES: u64 = 512;
 const PAGE_BYTES: u64 = 4096;
@@ -122,7 +122,7 @@ impl Disk {
                 self.files.insert(*file, File::default());
                 self.pending_names.push((at, event.clone()));
             }
-            Event::MakeDir { .. } | Event::Rename { .. } | Event::Remove { .. } => {
+            Event::MakeDir { .. } | Event::Rename { .. } | Event::RenameDir { .. } | Event::Remove { .. } => {
                 self.pending_names.push((at, event.clone()));
             }
             Event::Write { file, offset, data } => {
@@ -206,7 +206,7 @@ fn is_in(event: &Event, dir: &Path) -> bool {
     let parent = |path: &PathBuf| path.parent().unwrap_or(Path::new("")) == dir;
     match event {
         Event::Create { path, .. } | Event::MakeDir { path } | Event::Remove { path } => parent(path),
-        Event::Rename { from, to, .. } => parent(from) && parent(to),
+        Event::Rename { from, to, .. } | Event::RenameDir { from, to } => parent(from) && parent(to),
         _ => false,
     }
 }
@@ -221,6 +221,10 @@ fn rename(names: &mut BTreeMap<PathBuf, Node>, event: &Event) {
                 names.remove(from);
             }
             names.insert(to.clone(), Node::File(*file));
+        }
+        Event::RenameDir { from, to } => {
+            let all = std::mem::take(names).into_iter();
+            *names = all.map(|(path, node)| (moved(&path, from, to).unwrap_or(path), node)).collect();
         }
         _ => {}
     }

@@ -35,6 +35,11 @@ pub enum Event {
         to: PathBuf,
         file: FileId,
     },
+    /// Of a directory, with all that is in it.
+    RenameDir {
+        from: PathBuf,
+        to: PathBuf,
+    },
     /// Of a file or an empty directory.
     Remove {
         path: PathBuf,
@@ -133,6 +138,12 @@ fn with<T>(note: impl FnOnce(&mut Recorder) -> T) -> Option<T> {
     RECORDER.lock().unwrap().as_mut().map(note)
 }
 
+/// Where a path leads after a directory that it may be in was renamed; `None` when it is not.
+pub fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(from).ok()?;
+    Some(if below == Path::new("") { to.to_owned() } else { to.join(below) })
+}
+
 impl Recorder {
     /// The path below the recorded directory.
     fn relative(&self, path: &Path) -> Option<PathBuf> {
@@ -173,9 +184,21 @@ impl Recorder {
 
     fn renamed(&mut self, from: &Path, to: &Path) {
         let (Some(old), Some(new)) = (self.relative(from), self.relative(to)) else { return };
-        let file = self.files.remove(from).expect("directories are not renamed here");
-        self.files.insert(to.to_owned(), file);
-        self.events.push(Event::Rename { from: old, to: new, file });
+        if let Some(file) = self.files.remove(from) {
+            self.files.insert(to.to_owned(), file);
+            self.events.push(Event::Rename { from: old, to: new, file });
+            return;
+        }
+        let files = std::mem::take(&mut self.files).into_iter();
+        self.files = files.map(|(path, file)| (moved(&path, from, to).unwrap_or(path), file)).collect();
+        for of in self.open.values_mut() {
+            if let Synced::Dir(dir) = of
+                && let Some(path) = moved(dir, &old, &new)
+            {
+                *dir = path;
+            }
+        }
+        self.events.push(Event::RenameDir { from: old, to: new });
     }
 
     fn absolute(&self, dir: c_int, path: &Path) -> PathBuf {
