@@ -1,0 +1,189 @@
+//! `sweep`: many seeds, each in a process of its own, side by side.
+//!
+//! The seeds that once showed a bug come first. A seed that ends without a report has failed.
+
+use std::collections::BTreeMap;
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::run::{replay, tell};
+use super::{EXIT_UNKNOWN, Options, print};
+use crate::invariant::Violation;
+use crate::run::{Report, Verdict};
+
+/// Seeds that once showed a bug, a line each: the number, and what it was after a `#`.
+const REGRESS: &str = include_str!("../../seeds/regress.txt");
+/// Violations that are told in full.
+const TOLD_MAX: usize = 20;
+/// How often the bar is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// What a sweep came to.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    seeds: u64,
+    regress_seeds: u64,
+    sound: u64,
+    unknown: Vec<u64>,
+    broken: Vec<u64>,
+    simulated_hours: f64,
+    wall_s: f64,
+    faults: BTreeMap<String, u64>,
+    sends_confirmed: u64,
+    sends_confirmed_in_fault: u64,
+    deliveries: u64,
+    settles_answered: u64,
+    unknown_operations: u64,
+    slowest_rest_ms: u64,
+    twice: u64,
+    violations: Vec<Report>,
+}
+
+pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
+    let mut options = Options::new(words);
+    let seeds = options.number("--seeds")?.ok_or("sweep needs --seeds N")?;
+    let from = options.number("--from")?.unwrap_or(1);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let jobs = options.number("--jobs")?.unwrap_or(cores).max(1);
+    let twice = options.number("--check-determinism")?.unwrap_or(0).min(seeds);
+    let json = options.flag("--json");
+    options.end()?;
+    let known = regress()?;
+    let mut list = known.clone();
+    list.extend(from..from + seeds);
+    let begin = Instant::now();
+    let mut reports = run_all(&list, jobs)?;
+    let again: Vec<u64> = (from..from + twice).collect();
+    let second = run_all(&again, jobs)?;
+    for other in second {
+        let first = reports.iter_mut().find(|report| report.seed == other.seed).expect("it was in the list");
+        if first.trace != other.trace {
+            let evidence = format!("trace {} and then {}", first.trace, other.trace);
+            first.violations.push(Violation { invariant: "same-seed-same-trace".to_owned(), evidence });
+        }
+    }
+    let mut summary = summarize(&reports);
+    (summary.regress_seeds, summary.twice) = (known.len() as u64, twice);
+    summary.wall_s = begin.elapsed().as_secs_f64();
+    if json {
+        print(&serde_json::to_string(&summary).map_err(|error| error.to_string())?);
+    } else {
+        print(&table(&summary));
+    }
+    Ok(if !summary.broken.is_empty() {
+        ExitCode::FAILURE
+    } else if summary.sound == 0 {
+        ExitCode::from(EXIT_UNKNOWN)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn regress() -> Result<Vec<u64>, String> {
+    let numbers = REGRESS.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let parse = |text: &str| text.parse().map_err(|_| format!("seeds/regress.txt: {text:?} is not a seed"));
+    numbers.filter(|text| !text.is_empty()).map(parse).collect()
+}
+
+fn run_all(seeds: &[u64], jobs: u64) -> Result<Vec<Report>, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let bar = ProgressBar::with_draw_target(Some(seeds.len() as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) =
+        ProgressStyle::with_template("seeds {bar:32} {pos} of {len}, {per_sec}, {eta} left {msg}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(DRAW_EVERY);
+    let (next, broken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let reports = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed)) {
+                    let report = one(&program, *seed);
+                    if report.verdict() == Verdict::Broken {
+                        bar.set_message(format!("{} broken", broken.fetch_add(1, Relaxed) + 1));
+                    }
+                    bar.inc(1);
+                    reports.lock().expect("no thread panics with it").push(report);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut reports = reports.into_inner().expect("no thread panics with it");
+    reports.sort_by_key(|report| report.seed);
+    Ok(reports)
+}
+
+fn one(program: &std::path::Path, seed: u64) -> Report {
+    let output = Command::new(program).args(["run", "--json", "--seed", &seed.to_string()]).output();
+    let failed = |evidence| {
+        let violation = Violation { invariant: "ends-with-a-report".to_owned(), evidence };
+        Report { seed, violations: vec![violation], ..Report::default() }
+    };
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return failed(error.to_string()),
+    };
+    let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    serde_json::from_str(&last).unwrap_or_else(|_| {
+        failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+    })
+}
+
+fn summarize(reports: &[Report]) -> Summary {
+    let mut summary = Summary { seeds: reports.len() as u64, ..Summary::default() };
+    for report in reports {
+        match report.verdict() {
+            Verdict::Sound => summary.sound += 1,
+            Verdict::Unknown => summary.unknown.push(report.seed),
+            Verdict::Broken => {
+                summary.broken.push(report.seed);
+                summary.violations.push(report.clone());
+            }
+        }
+        for (kind, count) in &report.faults {
+            *summary.faults.entry(kind.clone()).or_default() += count;
+        }
+        summary.simulated_hours += report.simulated_ms as f64 / 3_600_000.0;
+        summary.sends_confirmed += report.sends_confirmed;
+        summary.sends_confirmed_in_fault += report.sends_confirmed_in_fault;
+        summary.deliveries += report.deliveries;
+        summary.settles_answered += report.settles_answered;
+        summary.unknown_operations += report.unknown_operations;
+        summary.slowest_rest_ms = summary.slowest_rest_ms.max(report.drained_after_ms);
+    }
+    summary
+}
+
+fn table(summary: &Summary) -> String {
+    let mut lines: Vec<String> =
+        summary.violations.iter().take(TOLD_MAX).map(|report| tell(report, None)).collect();
+    let mut row = |name: &str, value: String| lines.push(format!("{name:<34}{value}"));
+    let regress = summary.regress_seeds;
+    row("seeds run", format!("{} ({regress} of seeds/regress.txt first)", summary.seeds));
+    row("run twice with the same trace", summary.twice.to_string());
+    row("simulated hours", format!("{:.2} in {:.0} s", summary.simulated_hours, summary.wall_s));
+    for (kind, count) in &summary.faults {
+        row(&format!("  {kind}"), count.to_string());
+    }
+    let in_fault = summary.sends_confirmed_in_fault;
+    row("sends confirmed", format!("{} ({in_fault} while a fault was in force)", summary.sends_confirmed));
+    row("deliveries", summary.deliveries.to_string());
+    row("settles answered", summary.settles_answered.to_string());
+    row("operations of unknown outcome", summary.unknown_operations.to_string());
+    row("slowest rest after healing", format!("{} ms", summary.slowest_rest_ms));
+    row("sound", summary.sound.to_string());
+    row("unknown (nothing shown)", format!("{} {:?}", summary.unknown.len(), summary.unknown));
+    row("violations", format!("{} {:?}", summary.broken.len(), summary.broken));
+    for seed in &summary.broken {
+        lines.push(format!("replay: {}", replay(*seed, None)));
+    }
+    lines.join("\n")
+}

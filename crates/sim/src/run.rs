@@ -1,0 +1,258 @@
+//! One run: a cluster, its clients and its faults from one seed; then the oracle.
+//!
+//! First the clients work while the nemesis strikes (safety). Then everything is healed, and within a bound of simulated time every
+//! message must be consumed and all replicas must be level (liveness).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use phalanx_raft::RaftOptions;
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Bounds, End, Event, History, Recorder, What};
+use crate::invariant::{self, Violation};
+use crate::nemesis::{Nemesis, plan};
+use crate::random::Random;
+use crate::workload::{Board, RESUME, Stage, Workload};
+use crate::world::{Setup, World};
+use crate::{determinism, trace};
+
+/// The cluster and its queues must be there by then.
+const PREPARE_MAX: Duration = Duration::from_secs(30);
+/// How long the faults go on.
+const WORK: std::ops::Range<u64> = 9_000..16_000;
+/// Everything is consumed and level this long after healing, or the run has failed.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// Clients stop within this.
+const END_MAX: Duration = Duration::from_secs(15);
+/// Longest time that an answer is under way: delays add up over the frames of a connection.
+const TRANSIT_MAX_MS: u64 = 1_000;
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Nodes of the cluster.
+    pub nodes: u64,
+    /// Hash of the trace.
+    pub trace: String,
+    /// Events in it.
+    pub trace_events: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Faults begun, by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Sends confirmed.
+    pub sends_confirmed: u64,
+    /// Of these: while a fault was in force.
+    pub sends_confirmed_in_fault: u64,
+    /// Deliveries seen.
+    pub deliveries: u64,
+    /// Settles answered.
+    pub settles_answered: u64,
+    /// Operations whose outcome is unknown.
+    pub unknown_operations: u64,
+    /// From healing to rest, simulated ms.
+    pub drained_after_ms: u64,
+    /// Rules that were broken.
+    pub violations: Vec<Violation>,
+}
+
+/// What to make of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Every rule held, and was put to the test.
+    Sound,
+    /// Every rule held, but nothing was acknowledged while a fault was in force: it shows nothing (J24).
+    Unknown,
+    /// A rule was broken.
+    Broken,
+}
+
+impl Report {
+    /// See [`Verdict`].
+    pub fn verdict(&self) -> Verdict {
+        if !self.violations.is_empty() {
+            Verdict::Broken
+        } else if self.sends_confirmed_in_fault == 0 || self.faults.is_empty() {
+            Verdict::Unknown
+        } else {
+            Verdict::Sound
+        }
+    }
+
+    fn count(&mut self, history: &History) {
+        let mut known = |end: &End<()>, counter: fn(&mut Self) -> &mut u64| match end {
+            End::Known(()) => *counter(self) += 1,
+            End::Unknown(_) => self.unknown_operations += 1,
+            End::Refused(_) => {}
+        };
+        for event in &history.events {
+            match &event.what {
+                What::SendEnd { end, .. } => known(&blank(end), |report| &mut report.sends_confirmed),
+                What::SettleEnd { end, .. } => known(&blank(end), |report| &mut report.settles_answered),
+                What::Deliver(_) => known(&End::Known(()), |report| &mut report.deliveries),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn blank<T>(end: &End<T>) -> End<()> {
+    match end {
+        End::Known(_) => End::Known(()),
+        End::Refused(why) => End::Refused(why.clone()),
+        End::Unknown(why) => End::Unknown(why.clone()),
+    }
+}
+
+/// The cluster of a seed. Small logs and frequent checkpoints: segments are recycled and snapshots sent within seconds.
+pub fn setup(seed: u64, nodes: Option<u64>) -> Setup {
+    let mut random = Random::new(seed, 1);
+    let drawn = if random.chance(30) { 5 } else { 3 };
+    let nodes = nodes.unwrap_or(drawn);
+    let replicas = if nodes >= 5 && random.chance(50) { 5 } else { 3 };
+    let raft = RaftOptions {
+        checkpoint_interval: Duration::from_millis(random.within(150..900)),
+        log_keep_entries: random.within(8..120),
+        snapshot_chunk_bytes: 8 * 1024,
+        refill_timeout: Duration::from_secs(5),
+        ..RaftOptions::default()
+    };
+    Setup {
+        nodes,
+        replicas,
+        shards: 2,
+        segment_bytes: 1024 * 1024,
+        budget_bytes: 5 * 1024 * 1024,
+        request_bytes: 128 * 1024,
+        raft,
+    }
+}
+
+/// Runs one seed. Once a process: entropy and clock are replaced for all of it.
+pub fn run(seed: u64, nodes: Option<u64>) -> Report {
+    determinism::begin(seed);
+    let _guard = trace::subscribe(tracing::Level::INFO);
+    let setup = setup(seed, nodes);
+    let recorder = Recorder::default();
+    recorder.bound(Bounds { resume_ms: RESUME.as_millis() as u64, transit_ms: TRANSIT_MAX_MS });
+    let mut run = Run {
+        seed,
+        world: World::new(seed, &setup, recorder.clone()),
+        recorder,
+        board: Board::default(),
+        report: Report { seed, nodes: setup.nodes, ..Report::default() },
+    };
+    if let Err(violation) = run.all() {
+        run.report.violations.push(violation);
+    }
+    let Run { world, recorder, mut report, .. } = run;
+    report.simulated_ms = world.now().as_millis() as u64;
+    let history = recorder.take();
+    report.count(&history);
+    report.violations.extend(invariant::check(&history));
+    let (hash, events) = trace::result();
+    (report.trace, report.trace_events) = (format!("{hash:016x}"), events);
+    report
+}
+
+struct Run {
+    seed: u64,
+    world: World,
+    recorder: Recorder,
+    board: Board,
+    report: Report,
+}
+
+impl Run {
+    fn all(&mut self) -> Result<(), Violation> {
+        let workload =
+            Workload::new(self.seed, self.world.addresses(), self.recorder.clone(), self.board.clone());
+        for (name, client) in workload.hosts() {
+            self.world.client(&name, client);
+        }
+        let board = self.board.clone();
+        self.until("the cluster and its queues are there", PREPARE_MAX, move |_| {
+            board.prepared.load(Relaxed)
+        })?;
+        self.work()?;
+        self.drain()?;
+        self.board.enter(Stage::Over);
+        let until = self.world.now() + END_MAX;
+        while self.world.now() < until && !self.world.clients_are_done() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Violation> {
+        self.world.step().map_err(|evidence| Violation { invariant: "no-panic".to_owned(), evidence })
+    }
+
+    fn until(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut holds: impl FnMut(&World) -> bool,
+    ) -> Result<(), Violation> {
+        let from = self.world.now();
+        while !holds(&self.world) {
+            if self.world.now() - from > within {
+                let evidence = format!("not within {within:?}: {what}\n  {}", self.world.describe());
+                return Err(Violation { invariant: "liveness".to_owned(), evidence });
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// The safety phase.
+    fn work(&mut self) -> Result<(), Violation> {
+        self.board.enter(Stage::Work);
+        let during_ms = Random::new(self.seed, 6).within(WORK);
+        let mut nemesis = Nemesis::new(self.seed, plan(self.seed, during_ms));
+        let begin = self.world.now();
+        let mut seen = self.recorder.len();
+        loop {
+            let now_ms = (self.world.now() - begin).as_millis() as u64;
+            if now_ms >= during_ms {
+                break;
+            }
+            for begun in nemesis.step(now_ms, &mut self.world) {
+                *self.report.faults.entry(begun.kind.to_owned()).or_default() += 1;
+                self.recorder.add(What::Fault { kind: begun.kind, detail: begun.detail });
+            }
+            self.step()?;
+            let confirmed = self
+                .recorder
+                .since(seen, |events| events.iter().filter(|event| is_confirmed_send(event)).count());
+            seen = self.recorder.len();
+            if nemesis.is_active() {
+                self.report.sends_confirmed_in_fault += confirmed as u64;
+            }
+        }
+        nemesis.heal(&mut self.world);
+        self.recorder.add(What::Healed);
+        Ok(())
+    }
+
+    /// The liveness phase.
+    fn drain(&mut self) -> Result<(), Violation> {
+        self.board.enter(Stage::Drain);
+        let healed = self.world.now();
+        let board = self.board.clone();
+        self.until("everything is consumed, and all replicas are level", DRAIN_MAX, move |world| {
+            board.sending.load(Relaxed) == 0 && world.depth() == Some(0) && world.is_level()
+        })?;
+        self.report.drained_after_ms = (self.world.now() - healed).as_millis() as u64;
+        self.recorder.add(What::Drained);
+        Ok(())
+    }
+}
+
+fn is_confirmed_send(event: &Event) -> bool {
+    matches!(&event.what, What::SendEnd { end: End::Known(_), .. })
+}
