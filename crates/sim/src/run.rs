@@ -8,14 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use phalanx_raft::RaftOptions;
+use phalanx_storage::fail_point::{FailPoint, Persist};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Bounds, End, Event, History, Recorder, What};
 use crate::invariant::{self, Violation};
-use crate::nemesis::{Nemesis, plan};
+use crate::nemesis::{Nemesis, plan, stir};
 use crate::random::Random;
 use crate::workload::{Board, RESUME, Stage, Workload};
-use crate::world::{Setup, World};
+use crate::world::{End as Ending, Setup, World};
 use crate::{determinism, trace};
 
 /// The cluster and its queues must be there by then.
@@ -28,6 +29,26 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const END_MAX: Duration = Duration::from_secs(15);
 /// Longest time that an answer is under way: delays add up over the frames of a connection.
 const TRANSIT_MAX_MS: u64 = 1_000;
+
+/// Between two processes that end at a boundary, ms.
+const AMBUSH_EVERY_MS: u64 = 1_500;
+/// Processes that end at a boundary in one run, at most.
+const AMBUSHES_MAX: u64 = 3;
+/// How often a common boundary is passed before, at most.
+const PASSES_MAX: u64 = 4;
+/// How long the faults go on in a run for a boundary, ms.
+const STIR_MS: u64 = 17_500;
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// Decides everything that is not said here.
+    pub seed: u64,
+    /// Nodes of the cluster.
+    pub nodes: Option<u64>,
+    /// Processes end at this boundary, in this way.
+    pub fail_point: Option<(FailPoint, Ending)>,
+}
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +65,8 @@ pub struct Report {
     pub simulated_ms: u64,
     /// Faults begun, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Processes that ended at the boundary that was asked for.
+    pub fail_point_hits: u64,
     /// Sends confirmed.
     pub sends_confirmed: u64,
     /// Of these: while a fault was in force.
@@ -133,14 +156,21 @@ pub fn setup(seed: u64, nodes: Option<u64>) -> Setup {
 }
 
 /// Runs one seed. Once a process: entropy and clock are replaced for all of it.
-pub fn run(seed: u64, nodes: Option<u64>) -> Report {
+pub fn run(order: Order) -> Report {
+    let seed = order.seed;
     determinism::begin(seed);
     let _guard = trace::subscribe(tracing::Level::INFO);
-    let setup = setup(seed, nodes);
+    let mut setup = setup(seed, order.nodes);
+    if order.fail_point.is_some() {
+        // Whoever was away for a moment needs a snapshot.
+        setup.raft.log_keep_entries = 8;
+    }
     let recorder = Recorder::default();
     recorder.bound(Bounds { resume_ms: RESUME.as_millis() as u64, transit_ms: TRANSIT_MAX_MS });
     let mut run = Run {
-        seed,
+        order,
+        ambush: Random::new(seed, 7),
+        next_ambush_ms: 0,
         world: World::new(seed, &setup, recorder.clone()),
         recorder,
         board: Board::default(),
@@ -150,6 +180,7 @@ pub fn run(seed: u64, nodes: Option<u64>) -> Report {
         run.report.violations.push(violation);
     }
     let Run { world, recorder, mut report, .. } = run;
+    report.fail_point_hits = world.ambushes();
     report.simulated_ms = world.now().as_millis() as u64;
     let history = recorder.take();
     report.count(&history);
@@ -160,7 +191,9 @@ pub fn run(seed: u64, nodes: Option<u64>) -> Report {
 }
 
 struct Run {
-    seed: u64,
+    order: Order,
+    ambush: Random,
+    next_ambush_ms: u64,
     world: World,
     recorder: Recorder,
     board: Board,
@@ -170,7 +203,7 @@ struct Run {
 impl Run {
     fn all(&mut self) -> Result<(), Violation> {
         let workload =
-            Workload::new(self.seed, self.world.addresses(), self.recorder.clone(), self.board.clone());
+            Workload::new(self.order.seed, self.world.addresses(), self.recorder.clone(), self.board.clone());
         for (name, client) in workload.hosts() {
             self.world.client(&name, client);
         }
@@ -189,6 +222,7 @@ impl Run {
     }
 
     fn step(&mut self) -> Result<(), Violation> {
+        self.lie_in_wait();
         self.world.step().map_err(|evidence| Violation { invariant: "no-panic".to_owned(), evidence })
     }
 
@@ -209,11 +243,34 @@ impl Run {
         Ok(())
     }
 
+    /// Plants the next end at the boundary that was asked for.
+    fn lie_in_wait(&mut self) {
+        let Some((point, how)) = self.order.fail_point else { return };
+        let now_ms = self.world.now().as_millis() as u64;
+        if self.board.stage() as u8 > Stage::Work as u8 || self.world.ambushes() >= AMBUSHES_MAX {
+            return;
+        }
+        if !self.world.is_quiet() {
+            self.next_ambush_ms = now_ms + AMBUSH_EVERY_MS;
+        } else if now_ms >= self.next_ambush_ms {
+            let random = &mut self.ambush;
+            let is_rare = matches!(point.persist, Persist::Truncate | Persist::Install | Persist::Flip);
+            let passes = || if is_rare { 0 } else { random.within(0..PASSES_MAX) };
+            self.world.lie_in_wait(point, how, passes);
+        }
+    }
+
     /// The safety phase.
     fn work(&mut self) -> Result<(), Violation> {
         self.board.enter(Stage::Work);
-        let during_ms = Random::new(self.seed, 6).within(WORK);
-        let mut nemesis = Nemesis::new(self.seed, plan(self.seed, during_ms));
+        let seed = self.order.seed;
+        let (during_ms, planned) = if self.order.fail_point.is_some() {
+            (STIR_MS, stir(STIR_MS))
+        } else {
+            let during_ms = Random::new(seed, 6).within(WORK);
+            (during_ms, plan(seed, during_ms))
+        };
+        let mut nemesis = Nemesis::new(seed, planned);
         let begin = self.world.now();
         let mut seen = self.recorder.len();
         loop {

@@ -2,6 +2,8 @@
 //!
 //! No command line parser: whatever asked for entropy before the seed is set would make runs differ.
 
+mod fail_points;
+mod processes;
 mod run;
 mod seams;
 mod sweep;
@@ -9,9 +11,11 @@ mod sweep;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage:
-  phalanx-sim run --seed N [--nodes 3|5] [--trace FILE] [--json]     one run
+  phalanx-sim run --seed N [--nodes 3|5] [--trace FILE] [--json]
+                  [--fail-point NAME [--how kill|power]]             one run
   phalanx-sim sweep --seeds N [--from S] [--jobs J] [--json] [--check-determinism N]
                                                                      many runs, each in a process of its own
+  phalanx-sim failpoints [--from S] [--jobs J] [--json]              an end at every boundary of a persist
   phalanx-sim seams [--seed N | --check]                             the seams alone: boot, 1,000 sends, a leader's death";
 
 /// Exit code of a run that shows nothing, and of a wrong command line.
@@ -22,6 +26,7 @@ pub fn dispatch(words: &[&str]) -> ExitCode {
     let result = match words.split_first() {
         Some((&"run", rest)) => run::command(rest),
         Some((&"sweep", rest)) => sweep::command(rest),
+        Some((&"failpoints", rest)) => fail_points::command(rest),
         Some((&"seams", rest)) => seams::command(rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -59,6 +64,12 @@ impl<'a> Options<'a> {
     fn number(&mut self, name: &str) -> Result<Option<u64>, String> {
         let Some(text) = self.value(name)? else { return Ok(None) };
         text.parse().map(Some).map_err(|_| format!("{name}: {text:?} is not a number"))
+    }
+
+    /// `--jobs`: as many as there are cores, unless it says otherwise.
+    fn jobs(&mut self) -> Result<u64, String> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        Ok(self.number("--jobs")?.unwrap_or(cores).max(1))
     }
 
     /// Takes `name`; whether it was there.

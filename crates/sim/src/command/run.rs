@@ -2,15 +2,20 @@
 
 use std::process::ExitCode;
 
+use phalanx_storage::fail_point::FailPoint;
+
 use super::{EXIT_UNKNOWN, Options, print};
-use crate::run::{Report, Verdict};
+use crate::run::{Order, Report, Verdict};
 use crate::trace;
+use crate::world::End;
 
 pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut options = Options::new(words);
     let seed = options.number("--seed")?.ok_or("run needs --seed N")?;
     let nodes = options.number("--nodes")?;
     let path = options.value("--trace")?;
+    let point = options.value("--fail-point")?;
+    let how = options.value("--how")?;
     let json = options.flag("--json");
     options.end()?;
     if nodes.is_some_and(|nodes| nodes != 3 && nodes != 5) {
@@ -19,11 +24,13 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     if let Some(path) = path {
         trace::write_to(path.as_ref()).map_err(|error| format!("{path}: {error}"))?;
     }
-    let report = crate::run::run(seed, nodes);
+    let fail_point = fail_point(point, how)?;
+    let order = Order { seed, nodes, fail_point };
+    let report = crate::run::run(order);
     if json {
         print(&serde_json::to_string(&report).map_err(|error| error.to_string())?);
     } else {
-        print(&tell(&report, nodes));
+        print(&tell(&report, &order));
     }
     Ok(match report.verdict() {
         Verdict::Sound => ExitCode::SUCCESS,
@@ -33,13 +40,44 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
 }
 
 /// The one-line command that runs a seed again.
-pub(super) fn replay(seed: u64, nodes: Option<u64>) -> String {
-    let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
-    format!("cargo run --release -p phalanx-sim -- run --seed {seed}{nodes}")
+pub(super) fn replay(order: &Order) -> String {
+    let mut line = format!("cargo run --release -p phalanx-sim -- run --seed {}", order.seed);
+    if let Some(nodes) = order.nodes {
+        line.push_str(&format!(" --nodes {nodes}"));
+    }
+    if let Some((point, how)) = order.fail_point {
+        line.push_str(&format!(" --fail-point {point} --how {}", way(how)));
+    }
+    line
+}
+
+/// As `--how` names it.
+pub(super) fn way(how: End) -> &'static str {
+    match how {
+        End::Kill => "kill",
+        End::PowerCut => "power",
+    }
+}
+
+fn fail_point(point: Option<&str>, how: Option<&str>) -> Result<Option<(FailPoint, End)>, String> {
+    let Some(name) = point else { return Ok(None) };
+    let all = FailPoint::all();
+    let found = all.iter().find(|point| point.to_string() == name);
+    let found = found.ok_or_else(|| format!("no fail point {name:?}; there are {}", join(&all)))?;
+    let how = match how {
+        Some("power") => End::PowerCut,
+        Some("kill") | None => End::Kill,
+        Some(other) => return Err(format!("--how {other}: kill or power")),
+    };
+    Ok(Some((*found, how)))
+}
+
+fn join(points: &[FailPoint]) -> String {
+    points.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A report for people.
-pub(super) fn tell(report: &Report, nodes: Option<u64>) -> String {
+pub(super) fn tell(report: &Report, order: &Order) -> String {
     let faults: Vec<String> = report.faults.iter().map(|(kind, count)| format!("{kind} ×{count}")).collect();
     let mut lines = vec![
         format!(
@@ -69,7 +107,7 @@ pub(super) fn tell(report: &Report, nodes: Option<u64>) -> String {
         Verdict::Unknown => {
             lines.push("  UNKNOWN: nothing was acknowledged while a fault was in force".to_owned())
         }
-        Verdict::Broken => lines.push(format!("  replay: {}", replay(report.seed, nodes))),
+        Verdict::Broken => lines.push(format!("  replay: {}", replay(order))),
     }
     lines.join("\n")
 }

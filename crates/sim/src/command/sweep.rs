@@ -3,25 +3,21 @@
 //! The seeds that once showed a bug come first. A seed that ends without a report has failed.
 
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use super::processes::run_all;
 use super::run::{replay, tell};
 use super::{EXIT_UNKNOWN, Options, print};
 use crate::invariant::Violation;
-use crate::run::{Report, Verdict};
+use crate::run::{Order, Report, Verdict};
 
 /// Seeds that once showed a bug, a line each: the number, and what it was after a `#`.
 const REGRESS: &str = include_str!("../../seeds/regress.txt");
 /// Violations that are told in full.
 const TOLD_MAX: usize = 20;
-/// How often the bar is drawn.
-const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// What a sweep came to.
 #[derive(Debug, Default, Serialize)]
@@ -48,8 +44,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut options = Options::new(words);
     let seeds = options.number("--seeds")?.ok_or("sweep needs --seeds N")?;
     let from = options.number("--from")?.unwrap_or(1);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let jobs = options.number("--jobs")?.unwrap_or(cores).max(1);
+    let jobs = options.jobs()?;
     let twice = options.number("--check-determinism")?.unwrap_or(0).min(seeds);
     let json = options.flag("--json");
     options.end()?;
@@ -57,9 +52,10 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut list = known.clone();
     list.extend(from..from + seeds);
     let begin = Instant::now();
-    let mut reports = run_all(&list, jobs)?;
+    let mut reports = run_all(&orders(&list), jobs)?;
+    reports.sort_by_key(|report| report.seed);
     let again: Vec<u64> = (from..from + twice).collect();
-    let second = run_all(&again, jobs)?;
+    let second = run_all(&orders(&again), jobs)?;
     for other in second {
         let first = reports.iter_mut().find(|report| report.seed == other.seed).expect("it was in the list");
         if first.trace != other.trace {
@@ -90,51 +86,12 @@ fn regress() -> Result<Vec<u64>, String> {
     numbers.filter(|text| !text.is_empty()).map(parse).collect()
 }
 
-fn run_all(seeds: &[u64], jobs: u64) -> Result<Vec<Report>, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let bar = ProgressBar::with_draw_target(Some(seeds.len() as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("seeds {bar:32} {pos} of {len}, {per_sec}, {eta} left {msg}")
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(DRAW_EVERY);
-    let (next, broken) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let reports = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed)) {
-                    let report = one(&program, *seed);
-                    if report.verdict() == Verdict::Broken {
-                        bar.set_message(format!("{} broken", broken.fetch_add(1, Relaxed) + 1));
-                    }
-                    bar.inc(1);
-                    reports.lock().expect("no thread panics with it").push(report);
-                }
-            });
-        }
-    });
-    bar.finish_and_clear();
-    let mut reports = reports.into_inner().expect("no thread panics with it");
-    reports.sort_by_key(|report| report.seed);
-    Ok(reports)
+fn orders(seeds: &[u64]) -> Vec<Order> {
+    seeds.iter().map(|seed| plain(*seed)).collect()
 }
 
-fn one(program: &std::path::Path, seed: u64) -> Report {
-    let output = Command::new(program).args(["run", "--json", "--seed", &seed.to_string()]).output();
-    let failed = |evidence| {
-        let violation = Violation { invariant: "ends-with-a-report".to_owned(), evidence };
-        Report { seed, violations: vec![violation], ..Report::default() }
-    };
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => return failed(error.to_string()),
-    };
-    let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-    serde_json::from_str(&last).unwrap_or_else(|_| {
-        failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
-    })
+fn plain(seed: u64) -> Order {
+    Order { seed, nodes: None, fail_point: None }
 }
 
 fn summarize(reports: &[Report]) -> Summary {
@@ -164,7 +121,7 @@ fn summarize(reports: &[Report]) -> Summary {
 
 fn table(summary: &Summary) -> String {
     let mut lines: Vec<String> =
-        summary.violations.iter().take(TOLD_MAX).map(|report| tell(report, None)).collect();
+        summary.violations.iter().take(TOLD_MAX).map(|report| tell(report, &plain(report.seed))).collect();
     let mut row = |name: &str, value: String| lines.push(format!("{name:<34}{value}"));
     let regress = summary.regress_seeds;
     row("seeds run", format!("{} ({regress} of seeds/regress.txt first)", summary.seeds));
@@ -183,7 +140,7 @@ fn table(summary: &Summary) -> String {
     row("unknown (nothing shown)", format!("{} {:?}", summary.unknown.len(), summary.unknown));
     row("violations", format!("{} {:?}", summary.broken.len(), summary.broken));
     for seed in &summary.broken {
-        lines.push(format!("replay: {}", replay(*seed, None)));
+        lines.push(format!("replay: {}", replay(&plain(*seed))));
     }
     lines.join("\n")
 }

@@ -239,4 +239,20 @@ mod tests {
         told(2, 3).check(NAME, true);
         told(3, 2).check(NAME, false);
     }
+
+    #[test]
+    fn a_repeated_receive_gets_what_was_assigned_before_the_return() {
+        let mut story = Story::new();
+        story.plain(1, 1).plain(2, 2).delivered(1, 1, 1, 1);
+        for end in [End::Unknown("no answer".into()), End::Known(vec![2])] {
+            let op = story.begin(|op| What::Receive { op, queue: 1, holder: 2, request: 1 });
+            if end.known().is_some() {
+                story.delivered(2, 2, 2, 2);
+            } else {
+                story.nacked(1, 1);
+            }
+            story.add(What::ReceiveEnd { op, end });
+        }
+        story.redelivered(3, 3, 1, 1, 2, Some(Returned::Nacked)).check(NAME, true);
+    }
 }

@@ -4,7 +4,7 @@
 
 mod plan;
 
-pub use plan::{Planned, plan};
+pub use plan::{Planned, plan, stir};
 
 use std::collections::BTreeMap;
 

@@ -38,6 +38,19 @@ pub fn plan(seed: u64, during_ms: u64) -> Vec<Planned> {
     planned
 }
 
+/// What makes every boundary of a persist come up: leaders that write what is never committed, replicas that fall far behind, elections.
+pub fn stir(during_ms: u64) -> Vec<Planned> {
+    const ROUND_MS: u64 = 6_000;
+    let round = [
+        Planned { at_ms: 500, fault: Fault::Partition(Cut::Leader), lasts_ms: 1_500 },
+        Planned { at_ms: 2_500, fault: Fault::Kill(Reach::One), lasts_ms: 2_000 },
+        Planned { at_ms: 5_500, fault: Fault::Transfer, lasts_ms: 300 },
+    ];
+    let rounds = (0..).map(|number| number * ROUND_MS);
+    let all = rounds.flat_map(|from| round.map(|planned| Planned { at_ms: planned.at_ms + from, ..planned }));
+    all.take_while(|planned| planned.at_ms < during_ms).collect()
+}
+
 const KINDS: usize = 13;
 
 fn draw(kind: usize, random: &mut Random) -> Fault {

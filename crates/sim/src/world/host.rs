@@ -101,12 +101,13 @@ impl Machine {
         config.wal.segment_bytes = setup.segment_bytes;
         config.wal.budget_bytes = setup.budget_bytes;
         config.limits.request_bytes = setup.request_bytes;
+        let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(id));
         Self {
             id,
             config,
             raft: setup.raft.clone(),
-            disk: Arc::new(SimDisk::new(seed.wrapping_mul(31).wrapping_add(id))),
-            engine: Arc::new(MemoryEngine::new()),
+            engine: Arc::new(MemoryEngine::beside(disk.clone())),
+            disk: Arc::new(disk),
             net: SimNet::default(),
             wall: WallError::default(),
             telling: Arc::default(),

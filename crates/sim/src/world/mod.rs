@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use phalanx_storage::fail_point::FailPoint;
 use turmoil::Sim;
 
 use crate::determinism;
@@ -48,6 +49,8 @@ pub struct World {
     planted: BTreeMap<u64, &'static str>,
     /// Nodes that are kept down.
     held: Vec<bool>,
+    /// A boundary at which processes end.
+    ambush: Option<Ambush>,
     /// When to start a process that ended by itself.
     restarts: BTreeMap<u64, Duration>,
 }
@@ -83,6 +86,7 @@ impl World {
             failing_power: BTreeMap::new(),
             planted: BTreeMap::new(),
             held: vec![false; count],
+            ambush: None,
             restarts: BTreeMap::new(),
         }
     }
@@ -142,6 +146,13 @@ impl World {
                 continue;
             }
             let patience_is_over = self.failing_power.get(&id).is_some_and(|until| *until <= self.now());
+            if self.nodes[at].disk.is_without_power()
+                && !self.failing_power.contains_key(&id)
+                && self.ambush.is_some()
+            {
+                self.ambushed(id);
+                continue;
+            }
             if self.nodes[at].disk.is_without_power() || patience_is_over {
                 self.end(id, End::PowerCut);
                 continue;
@@ -187,6 +198,23 @@ impl World {
         self.up[at] = false;
     }
 
+    /// The process on `id` ends at a boundary: one at a time.
+    fn ambushed(&mut self, id: u64) {
+        let Some(ambush) = &mut self.ambush else { return };
+        ambush.hits += 1;
+        ambush.armed = false;
+        let how = ambush.how;
+        let detail = format!("node {id}, {how:?}");
+        self.recorder.add(What::Fault { kind: "fail point", detail });
+        self.end(id, how);
+        if !self.held[id as usize - 1] {
+            self.restarts.insert(id, self.now() + RESTART_AFTER);
+        }
+        for machine in &self.nodes {
+            machine.disk.heal();
+        }
+    }
+
     fn start_node(&mut self, id: u64) {
         let at = id as usize - 1;
         self.held[at] = false;
@@ -223,6 +251,25 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The next process that reaches `point` ends there; each passes it `passes` times before.
+    pub fn lie_in_wait(&mut self, point: FailPoint, how: End, mut passes: impl FnMut() -> u64) {
+        let hits = self.ambush.as_ref().map_or(0, |ambush| ambush.hits);
+        self.ambush = Some(Ambush { how, armed: true, hits });
+        for machine in &self.nodes {
+            machine.disk.end_at(point, passes());
+        }
+    }
+
+    /// Whether nobody lies in wait and every process runs.
+    pub fn is_quiet(&self) -> bool {
+        self.ambush.as_ref().is_none_or(|ambush| !ambush.armed) && self.restarts.is_empty()
+    }
+
+    /// Processes that ended at a boundary.
+    pub fn ambushes(&self) -> u64 {
+        self.ambush.as_ref().map_or(0, |ambush| ambush.hits)
     }
 
     /// Messages in all queues, waiting or leased, as their leaders see them; `None` while a group has no leader.
@@ -292,8 +339,19 @@ impl World {
     }
 }
 
+/// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// What it wrote stays.
     Kill,
+    /// What it did not sync is lost.
     PowerCut,
+}
+
+/// Processes end at a boundary, one after the other.
+#[derive(Debug)]
+struct Ambush {
+    how: End,
+    armed: bool,
+    hits: u64,
 }
