@@ -9,6 +9,7 @@ mod invariant;
 mod nemesis;
 mod net;
 mod random;
+mod report;
 mod run;
 mod seams;
 mod trace;

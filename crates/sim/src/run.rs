@@ -3,20 +3,19 @@
 //! First the clients work while the nemesis strikes (safety). Then everything is healed, and within a bound of simulated time every
 //! message must be consumed and all replicas must be level (liveness).
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use phalanx_raft::RaftOptions;
 use phalanx_storage::fail_point::{FailPoint, Persist};
-use serde::{Deserialize, Serialize};
 
-use crate::history::{Bounds, End, Event, History, Recorder, What};
+use crate::history::{Bounds, End, Event, Recorder, What};
 use crate::invariant::{self, Violation};
 use crate::nemesis::{Nemesis, plan, stir};
 use crate::random::Random;
+use crate::report::Report;
 use crate::workload::{Board, RESUME, Stage, Workload};
-use crate::world::{End as Ending, Setup, World};
+use crate::world::{Betrayal, End as Ending, Setup, World};
 use crate::{determinism, trace};
 
 /// The cluster and its queues must be there by then.
@@ -48,87 +47,8 @@ pub struct Order {
     pub nodes: Option<u64>,
     /// Processes end at this boundary, in this way.
     pub fail_point: Option<(FailPoint, Ending)>,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// Nodes of the cluster.
-    pub nodes: u64,
-    /// Hash of the trace.
-    pub trace: String,
-    /// Events in it.
-    pub trace_events: u64,
-    /// Simulated milliseconds.
-    pub simulated_ms: u64,
-    /// Faults begun, by kind.
-    pub faults: BTreeMap<String, u64>,
-    /// Processes that ended at the boundary that was asked for.
-    pub fail_point_hits: u64,
-    /// Sends confirmed.
-    pub sends_confirmed: u64,
-    /// Of these: while a fault was in force.
-    pub sends_confirmed_in_fault: u64,
-    /// Deliveries seen.
-    pub deliveries: u64,
-    /// Settles answered.
-    pub settles_answered: u64,
-    /// Operations whose outcome is unknown.
-    pub unknown_operations: u64,
-    /// From healing to rest, simulated ms.
-    pub drained_after_ms: u64,
-    /// Rules that were broken.
-    pub violations: Vec<Violation>,
-}
-
-/// What to make of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Every rule held, and was put to the test.
-    Sound,
-    /// Every rule held, but nothing was acknowledged while a fault was in force: it shows nothing (J24).
-    Unknown,
-    /// A rule was broken.
-    Broken,
-}
-
-impl Report {
-    /// See [`Verdict`].
-    pub fn verdict(&self) -> Verdict {
-        if !self.violations.is_empty() {
-            Verdict::Broken
-        } else if self.sends_confirmed_in_fault == 0 || self.faults.is_empty() {
-            Verdict::Unknown
-        } else {
-            Verdict::Sound
-        }
-    }
-
-    fn count(&mut self, history: &History) {
-        let mut known = |end: &End<()>, counter: fn(&mut Self) -> &mut u64| match end {
-            End::Known(()) => *counter(self) += 1,
-            End::Unknown(_) => self.unknown_operations += 1,
-            End::Refused(_) => {}
-        };
-        for event in &history.events {
-            match &event.what {
-                What::SendEnd { end, .. } => known(&blank(end), |report| &mut report.sends_confirmed),
-                What::SettleEnd { end, .. } => known(&blank(end), |report| &mut report.settles_answered),
-                What::Deliver(_) => known(&End::Known(()), |report| &mut report.deliveries),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn blank<T>(end: &End<T>) -> End<()> {
-    match end {
-        End::Known(_) => End::Known(()),
-        End::Refused(why) => End::Refused(why.clone()),
-        End::Unknown(why) => End::Unknown(why.clone()),
-    }
+    /// The world breaks a promise that every node relies on: the oracle must find out.
+    pub planted: Option<Betrayal>,
 }
 
 /// The cluster of a seed. Small logs and frequent checkpoints: segments are recycled and snapshots sent within seconds.
@@ -176,6 +96,9 @@ pub fn run(order: Order) -> Report {
         board: Board::default(),
         report: Report { seed, nodes: setup.nodes, ..Report::default() },
     };
+    if let Some(betrayal) = order.planted {
+        run.world.betray(betrayal);
+    }
     if let Err(violation) = run.all() {
         run.report.violations.push(violation);
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::processes::run_all;
 use super::run::{replay, tell, way};
 use super::{EXIT_UNKNOWN, Options, print};
-use crate::run::{Order, Report, Verdict};
+use crate::report::{Report, Verdict};
+use crate::run::Order;
 use crate::world::End;
 
 /// Seeds tried until a boundary is reached.
@@ -32,8 +33,10 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let json = options.flag("--json");
     options.end()?;
     let ways = FailPoint::all().into_iter().flat_map(|point| [(point, End::Kill), (point, End::PowerCut)]);
-    let mut missing: Vec<Order> =
-        ways.zip(from..).map(|(way, seed)| Order { seed, nodes: Some(3), fail_point: Some(way) }).collect();
+    let mut missing: Vec<Order> = ways
+        .zip(from..)
+        .map(|(way, seed)| Order { seed, nodes: Some(3), fail_point: Some(way), planted: None })
+        .collect();
     let mut done: Vec<(Order, Report)> = Vec::new();
     for attempt in 0..ATTEMPTS_MAX {
         let reports = run_all(&missing, jobs)?;

@@ -10,10 +10,13 @@ mod sweep;
 
 use std::process::ExitCode;
 
+use crate::world::Betrayal;
+
 const USAGE: &str = "usage:
   phalanx-sim run --seed N [--nodes 3|5] [--trace FILE] [--json]
                   [--fail-point NAME [--how kill|power]]             one run
   phalanx-sim sweep --seeds N [--from S] [--jobs J] [--json] [--check-determinism N]
+                                              [--planted lying-disk|jumping-clock]
                                                                      many runs, each in a process of its own
   phalanx-sim failpoints [--from S] [--jobs J] [--json]              an end at every boundary of a persist
   phalanx-sim seams [--seed N | --check]                             the seams alone: boot, 1,000 sends, a leader's death";
@@ -70,6 +73,14 @@ impl<'a> Options<'a> {
     fn jobs(&mut self) -> Result<u64, String> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
         Ok(self.number("--jobs")?.unwrap_or(cores).max(1))
+    }
+
+    /// `--planted`: a promise that the world breaks.
+    fn planted(&mut self) -> Result<Option<Betrayal>, String> {
+        let Some(name) = self.value("--planted")? else { return Ok(None) };
+        let all = [Betrayal::LyingDisk, Betrayal::JumpingClock];
+        let found = all.into_iter().find(|betrayal| run::name_of(*betrayal) == name);
+        found.map(Some).ok_or_else(|| format!("--planted {name}: {:?}", all.map(run::name_of)))
     }
 
     /// Takes `name`; whether it was there.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::run::way;
+use super::run::{name_of, way};
 use crate::invariant::Violation;
-use crate::run::{Order, Report, Verdict};
+use crate::report::{Report, Verdict};
+use crate::run::Order;
 
 /// How often the bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -59,6 +60,9 @@ fn one(program: &Path, order: &Order) -> Report {
     }
     if let Some((point, how)) = order.fail_point {
         command.args(["--fail-point", &point.to_string(), "--how", way(how)]);
+    }
+    if let Some(betrayal) = order.planted {
+        command.args(["--planted", name_of(betrayal)]);
     }
     let failed = |evidence| {
         let violation = Violation { invariant: "ends-with-a-report".to_owned(), evidence };

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use phalanx_storage::fail_point::FailPoint;
 
 use super::{EXIT_UNKNOWN, Options, print};
-use crate::run::{Order, Report, Verdict};
+use crate::report::{Report, Verdict};
+use crate::run::Order;
 use crate::trace;
-use crate::world::End;
+use crate::world::{Betrayal, End};
 
 pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut options = Options::new(words);
@@ -16,6 +17,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let path = options.value("--trace")?;
     let point = options.value("--fail-point")?;
     let how = options.value("--how")?;
+    let planted = options.planted()?;
     let json = options.flag("--json");
     options.end()?;
     if nodes.is_some_and(|nodes| nodes != 3 && nodes != 5) {
@@ -25,7 +27,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
         trace::write_to(path.as_ref()).map_err(|error| format!("{path}: {error}"))?;
     }
     let fail_point = fail_point(point, how)?;
-    let order = Order { seed, nodes, fail_point };
+    let order = Order { seed, nodes, fail_point, planted };
     let report = crate::run::run(order);
     if json {
         print(&serde_json::to_string(&report).map_err(|error| error.to_string())?);
@@ -48,7 +50,18 @@ pub(super) fn replay(order: &Order) -> String {
     if let Some((point, how)) = order.fail_point {
         line.push_str(&format!(" --fail-point {point} --how {}", way(how)));
     }
+    if let Some(betrayal) = order.planted {
+        line.push_str(&format!(" --planted {}", name_of(betrayal)));
+    }
     line
+}
+
+/// As `--planted` names it.
+pub(super) fn name_of(betrayal: Betrayal) -> &'static str {
+    match betrayal {
+        Betrayal::LyingDisk => "lying-disk",
+        Betrayal::JumpingClock => "jumping-clock",
+    }
 }
 
 /// As `--how` names it.

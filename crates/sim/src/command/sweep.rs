@@ -12,7 +12,9 @@ use super::processes::run_all;
 use super::run::{replay, tell};
 use super::{EXIT_UNKNOWN, Options, print};
 use crate::invariant::Violation;
-use crate::run::{Order, Report, Verdict};
+use crate::report::{Report, Verdict};
+use crate::run::Order;
+use crate::world::Betrayal;
 
 /// Seeds that once showed a bug, a line each: the number, and what it was after a `#`.
 const REGRESS: &str = include_str!("../../seeds/regress.txt");
@@ -38,6 +40,8 @@ struct Summary {
     slowest_rest_ms: u64,
     twice: u64,
     violations: Vec<Report>,
+    #[serde(skip)]
+    planted: Option<Betrayal>,
 }
 
 pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
@@ -46,16 +50,17 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let from = options.number("--from")?.unwrap_or(1);
     let jobs = options.jobs()?;
     let twice = options.number("--check-determinism")?.unwrap_or(0).min(seeds);
+    let planted = options.planted()?;
     let json = options.flag("--json");
     options.end()?;
     let known = regress()?;
     let mut list = known.clone();
     list.extend(from..from + seeds);
     let begin = Instant::now();
-    let mut reports = run_all(&orders(&list), jobs)?;
+    let mut reports = run_all(&orders(&list, planted), jobs)?;
     reports.sort_by_key(|report| report.seed);
     let again: Vec<u64> = (from..from + twice).collect();
-    let second = run_all(&orders(&again), jobs)?;
+    let second = run_all(&orders(&again, planted), jobs)?;
     for other in second {
         let first = reports.iter_mut().find(|report| report.seed == other.seed).expect("it was in the list");
         if first.trace != other.trace {
@@ -64,7 +69,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
         }
     }
     let mut summary = summarize(&reports);
-    (summary.regress_seeds, summary.twice) = (known.len() as u64, twice);
+    (summary.regress_seeds, summary.twice, summary.planted) = (known.len() as u64, twice, planted);
     summary.wall_s = begin.elapsed().as_secs_f64();
     if json {
         print(&serde_json::to_string(&summary).map_err(|error| error.to_string())?);
@@ -86,12 +91,15 @@ fn regress() -> Result<Vec<u64>, String> {
     numbers.filter(|text| !text.is_empty()).map(parse).collect()
 }
 
-fn orders(seeds: &[u64]) -> Vec<Order> {
-    seeds.iter().map(|seed| plain(*seed)).collect()
+fn orders(seeds: &[u64], planted: Option<Betrayal>) -> Vec<Order> {
+    seeds.iter().map(|seed| Order { seed: *seed, nodes: None, fail_point: None, planted }).collect()
 }
 
-fn plain(seed: u64) -> Order {
-    Order { seed, nodes: None, fail_point: None }
+impl Summary {
+    /// What ran a seed.
+    fn order(&self, seed: u64) -> Order {
+        Order { seed, nodes: None, fail_point: None, planted: self.planted }
+    }
 }
 
 fn summarize(reports: &[Report]) -> Summary {
@@ -120,8 +128,12 @@ fn summarize(reports: &[Report]) -> Summary {
 }
 
 fn table(summary: &Summary) -> String {
-    let mut lines: Vec<String> =
-        summary.violations.iter().take(TOLD_MAX).map(|report| tell(report, &plain(report.seed))).collect();
+    let mut lines: Vec<String> = summary
+        .violations
+        .iter()
+        .take(TOLD_MAX)
+        .map(|report| tell(report, &summary.order(report.seed)))
+        .collect();
     let mut row = |name: &str, value: String| lines.push(format!("{name:<34}{value}"));
     let regress = summary.regress_seeds;
     row("seeds run", format!("{} ({regress} of seeds/regress.txt first)", summary.seeds));
@@ -140,7 +152,7 @@ fn table(summary: &Summary) -> String {
     row("unknown (nothing shown)", format!("{} {:?}", summary.unknown.len(), summary.unknown));
     row("violations", format!("{} {:?}", summary.broken.len(), summary.broken));
     for seed in &summary.broken {
-        lines.push(format!("replay: {}", replay(&plain(*seed))));
+        lines.push(format!("replay: {}", replay(&summary.order(*seed))));
     }
     lines.join("\n")
 }

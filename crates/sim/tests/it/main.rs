@@ -1,5 +1,7 @@
 //! The simulation as its users run it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 fn sim(words: &[&str]) -> (Option<i32>, String) {

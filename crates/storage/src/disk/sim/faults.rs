@@ -13,6 +13,8 @@ pub(super) struct Faults {
     pub(super) off: bool,
     /// Syncs to go until one fails.
     pub(super) fail_sync_in: Option<u64>,
+    /// Syncs answer, and do nothing.
+    pub(super) lies: bool,
     /// Bytes by which files may still grow.
     pub(super) space: Option<u64>,
     /// The boundary at which the process ends, and how often it is passed before.
@@ -27,6 +29,7 @@ impl Faults {
             cut_at: None,
             off: false,
             fail_sync_in: None,
+            lies: false,
             space: None,
             fail_point: None,
         }

@@ -116,6 +116,11 @@ impl SimDisk {
         self.state.lock().faults.fail_sync_in = Some(syncs_from_now);
     }
 
+    /// From now on syncs of file data answer at once and do nothing: a disk that no log can stand on. For tests of tests.
+    pub fn lie_about_syncs(&self) {
+        self.state.lock().faults.lies = true;
+    }
+
     /// Takes back planted faults that have not happened yet, and makes space endless. What was lost stays lost.
     pub fn heal(&self) {
         let faults = &mut self.state.lock().faults;
@@ -376,7 +381,9 @@ impl DiskFile for SimFile {
                     why: format!("fdatasync {}: simulated", self.path.display()),
                 });
             }
-            file.sync();
+            if !faults.lies {
+                file.sync();
+            }
             Ok(())
         })
     }
