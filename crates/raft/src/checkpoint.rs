@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use phalanx_state_machine::machine::{Changes, LoadError, Machine, MachineKind};
 use phalanx_storage::checkpoint::{self, Install, ManifestFields, ReplicaCheckpoint};
+use phalanx_storage::fail_point::FailPoint;
 use phalanx_storage::wal::{Done, Wal};
 
 use crate::blocking;
@@ -168,6 +169,11 @@ impl CheckpointStore {
             }
         });
         self.wal.note_checkpoint(self.group, batch, done);
+    }
+
+    /// A boundary of a persist is reached.
+    pub(crate) fn reached(&self, point: FailPoint) -> Result<(), phalanx_storage::Error> {
+        self.wal.reached(point)
     }
 
     /// Stops the process.

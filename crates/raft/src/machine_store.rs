@@ -15,6 +15,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::RwLock;
 use phalanx_state_machine::machine::{Entry as MachineEntry, Machine};
 use phalanx_storage::checkpoint::ManifestFields;
+use phalanx_storage::fail_point::{FailPoint, Persist, Step};
 
 use crate::assemble::Assembly;
 use crate::checkpoint::{CheckpointStore, Cut};
@@ -220,9 +221,12 @@ impl RaftStateMachine<Types> for MachineStore {
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            let reached = |step| self.inner.checkpoint.reached(FailPoint::new(Persist::Apply, step));
+            reached(Step::Before).map_err(io::Error::other)?;
             // A panic would end openraft's worker and leave the group hanging; an error stops the process, which says so.
             let applied = catch_unwind(AssertUnwindSafe(|| self.apply_one(entry)));
             let replies = applied.unwrap_or_else(|_| Err(io::Error::other("the machine panicked")))?;
+            reached(Step::Durable).map_err(io::Error::other)?;
             if let Some(responder) = responder {
                 responder.send(replies);
             }

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use phalanx_raft::{Groups, NodeContext, PayloadMemory, RaftOptions};
+use phalanx_raft::{Groups, NodeContext, PayloadMemory};
 use phalanx_storage::wal::{Wal, WalOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -236,7 +236,7 @@ fn context(
         dialer: Arc::clone(&seams.dialer),
         executor: Arc::clone(&seams.executor),
         sink: Arc::clone(sink) as Arc<dyn phalanx_raft::EffectSink>,
-        options: RaftOptions::default(),
+        options: seams.raft.clone(),
         on_fatal: Arc::new(move |error| on_fatal(error.to_string())),
     }
 }

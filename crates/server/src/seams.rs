@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
-use phalanx_raft::{Dialer, Executor, Purpose};
+use phalanx_raft::{Dialer, Executor, Purpose, RaftOptions};
 use phalanx_state_machine::ids::Id128;
 use phalanx_storage::checkpoint::{self, Engine};
 use phalanx_storage::disk::{Disk, RealDisk};
@@ -125,6 +125,8 @@ pub struct Seams {
     pub drive: Arc<dyn Drive>,
     /// Access rules.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Limits and intervals of the groups.
+    pub raft: RaftOptions,
     /// Called once when the node must not go on, such as after a failed sync. The binary exits with an error; it must not return
     /// control to anything that would acknowledge.
     pub on_fatal: Arc<dyn Fn(String) + Send + Sync>,
@@ -167,6 +169,7 @@ impl Seams {
             executor: Arc::new(ThreadExecutor::start()?),
             drive: Arc::new(ThreadDrive),
             authorizer: Arc::new(AllowAll),
+            raft: RaftOptions::default(),
             on_fatal,
         })
     }

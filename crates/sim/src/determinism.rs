@@ -32,6 +32,11 @@ pub fn now_ns() -> u64 {
     NOW_NS.load(Relaxed)
 }
 
+/// The true wall clock, milliseconds since the Unix epoch.
+pub fn wall_ms() -> u64 {
+    (EPOCH_NS + now_ns()) / 1_000_000
+}
+
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 fn next_byte() -> u8 {
     let z = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);

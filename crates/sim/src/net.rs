@@ -1,21 +1,40 @@
 //! Sockets of the simulated network, below real tonic.
+//!
+//! Every socket belongs to a host, whose connections can be reset at once.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use phalanx_client::Connector;
 use phalanx_raft::{Dialer, Purpose};
 use phalanx_server::seams::{Accepted, Bound, Listen, peer_endpoint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::trace;
+
 /// A simulated socket as tokio and tonic want it.
-struct Socket(turmoil::net::TcpStream);
+struct Socket {
+    stream: turmoil::net::TcpStream,
+    reset: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Socket {
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.reset.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionReset.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
 
 impl AsyncRead for Socket {
     fn poll_read(
@@ -23,44 +42,69 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        self.check(cx)?;
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if result.is_ready() {
+            trace::received(&buf.filled()[before..]);
+        }
+        result
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
-/// A channel to `endpoint` over the simulated network, connected when first used and again when broken.
-fn channel(endpoint: &Endpoint) -> Channel {
-    endpoint.connect_with_connector_lazy(service_fn(|uri: Uri| async move {
-        let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
-        let port = uri.port_u16().ok_or(io::ErrorKind::InvalidInput)?;
-        let stream = turmoil::net::TcpStream::connect((host, port)).await?;
-        Ok::<_, io::Error>(TokioIo::new(Socket(stream)))
-    }))
+/// All three directions of one host: listeners, connections to peers, connections of clients. Clones are of the same host.
+#[derive(Clone, Debug, Default)]
+pub struct SimNet {
+    /// Cancelled by a reset, and replaced.
+    current: Arc<Mutex<CancellationToken>>,
 }
 
-/// All three directions: listeners, connections to peers, connections of clients.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SimNet;
+impl SimNet {
+    /// Breaks all connections of this host, whichever side opened them.
+    pub fn reset(&self) {
+        std::mem::take(&mut *self.current.lock()).cancel();
+    }
+
+    fn socket(&self, stream: turmoil::net::TcpStream) -> Socket {
+        Socket { stream, reset: Box::pin(self.current.lock().clone().cancelled_owned()) }
+    }
+
+    /// A channel to `endpoint` over the simulated network, connected when first used and again when broken.
+    pub fn lazy(&self, endpoint: &Endpoint) -> Channel {
+        let net = self.clone();
+        endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+            let net = net.clone();
+            async move {
+                let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
+                let port = uri.port_u16().ok_or(io::ErrorKind::InvalidInput)?;
+                let stream = turmoil::net::TcpStream::connect((host, port)).await?;
+                Ok::<_, io::Error>(TokioIo::new(net.socket(stream)))
+            }
+        }))
+    }
+}
 
 impl Listen for SimNet {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Bound>> {
         Box::pin(async move {
             let listener = turmoil::net::TcpListener::bind(address).await?;
             let address = listener.local_addr()?.to_string();
-            let incoming = futures::stream::unfold(listener, |listener| async move {
-                let accepted = listener.accept().await.map(|(stream, _)| Accepted::new(Socket(stream)));
-                Some((accepted, listener))
+            let incoming = futures::stream::unfold((listener, self.clone()), |(listener, net)| async move {
+                let accepted = listener.accept().await.map(|(stream, _)| Accepted::new(net.socket(stream)));
+                Some((accepted, (listener, net)))
             });
             Ok(Bound { address, incoming: incoming.boxed() })
         })
@@ -69,12 +113,12 @@ impl Listen for SimNet {
 
 impl Dialer for SimNet {
     fn channel(&self, address: &str, _: Purpose) -> Channel {
-        channel(&peer_endpoint(address))
+        self.lazy(&peer_endpoint(address))
     }
 }
 
 impl Connector for SimNet {
     fn channel(&self, endpoint: Endpoint) -> Channel {
-        channel(&endpoint)
+        self.lazy(&endpoint)
     }
 }

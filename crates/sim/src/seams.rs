@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::Mutex;
 use phalanx_client::{Client, Message, QueueSettings};
-use tracing_subscriber::layer::SubscriberExt as _;
+use phalanx_raft::RaftOptions;
 
-use crate::host::{Machine, Shared};
+use crate::history::Recorder;
+use crate::nemesis::Faults as _;
 use crate::net::SimNet;
+use crate::world::{Setup, World};
 use crate::{determinism, trace};
 
 /// Messages of a run.
@@ -22,8 +25,9 @@ const WINDOW: usize = 16;
 const DOWN: Duration = Duration::from_secs(2);
 /// A run that takes longer, in simulated time, has hung.
 const SIMULATED_MAX: Duration = Duration::from_secs(300);
-const TICK: Duration = Duration::from_millis(1);
-const NODES: u64 = 3;
+
+/// A cell that the simulated client and the world outside it share.
+type Shared<T> = Arc<Mutex<T>>;
 
 /// What the client tells the world outside.
 #[derive(Default)]
@@ -32,7 +36,7 @@ struct Progress {
     kill: Option<u64>,
     confirmed: u64,
     consumed: u64,
-    done: bool,
+    end: Option<Result<(), String>>,
 }
 
 /// What a run came to.
@@ -49,56 +53,57 @@ pub struct Outcome {
     pub consumed: u64,
 }
 
-/// Runs one seed. Once a process: entropy and clock are replaced for all of it.
+fn setup() -> Setup {
+    Setup {
+        nodes: 3,
+        replicas: 3,
+        shards: 2,
+        segment_bytes: 16 * 1024 * 1024,
+        budget_bytes: 128 * 1024 * 1024,
+        request_bytes: 4 * 1024 * 1024,
+        raft: RaftOptions::default(),
+    }
+}
+
+/// Runs one seed, tracing everything. Once a process: entropy and clock are replaced for all of it.
 ///
 /// # Errors
 /// What went wrong in the simulated world.
-pub fn run(seed: u64) -> Result<Outcome, Box<dyn std::error::Error>> {
+pub fn run(seed: u64) -> Result<Outcome, String> {
     determinism::begin(seed);
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(trace::TraceLayer));
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .simulation_duration(SIMULATED_MAX)
-        .tick_duration(TICK)
-        .min_message_latency(Duration::from_micros(200))
-        .max_message_latency(Duration::from_millis(5))
-        .tcp_capacity(65_536)
-        .enable_random_order()
-        .build();
-    let machines: Vec<Machine> = (1..=NODES).map(|id| Machine::new(id, NODES, seed)).collect();
-    for machine in &machines {
-        let machine = machine.clone();
-        sim.host(machine.name(), move || machine.clone().run());
-    }
+    let _guard = trace::subscribe(tracing::Level::TRACE);
+    let mut world = World::new(seed, &setup(), Recorder::default());
     let progress: Shared<Progress> = Arc::default();
-    let addresses: Vec<String> = machines.iter().map(Machine::address).collect();
-    let client_progress = Arc::clone(&progress);
-    sim.client("client", async move { client(seed, addresses, client_progress).await });
+    let (addresses, shared) = (world.addresses(), Arc::clone(&progress));
+    world.client("client", async move {
+        let end = client(seed, addresses, Arc::clone(&shared)).await.map_err(|error| error.to_string());
+        shared.lock().end = Some(end);
+    });
 
     let mut restart: Option<(Duration, u64)> = None;
     loop {
-        let finished = sim.step()?;
-        determinism::set_now_ns(u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        if finished || progress.lock().done {
+        world.step()?;
+        if let Some(end) = progress.lock().end.take() {
+            end?;
             break;
         }
+        if world.now() > SIMULATED_MAX {
+            return Err(format!("not done after {SIMULATED_MAX:?}"));
+        }
         if let Some(id) = progress.lock().kill.take() {
-            let machine = &machines[id as usize - 1];
-            trace::record(&format!("kill {}", machine.name()));
-            sim.crash(machine.name());
-            machine.killed();
-            restart = Some((sim.elapsed() + DOWN, id));
+            world.kill(id);
+            restart = Some((world.now() + DOWN, id));
         }
         if let Some((at, id)) = restart
-            && sim.elapsed() >= at
+            && world.now() >= at
         {
-            sim.bounce(machines[id as usize - 1].name());
+            world.start(id);
             restart = None;
         }
     }
     let (hash, events) = trace::result();
     let progress = progress.lock();
-    let simulated_ms = sim.elapsed().as_millis();
+    let simulated_ms = world.now().as_millis();
     Ok(Outcome { hash, events, simulated_ms, confirmed: progress.confirmed, consumed: progress.consumed })
 }
 
@@ -107,7 +112,7 @@ async fn client(
     addresses: Vec<String>,
     progress: Shared<Progress>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let client = Client::builder().addresses(addresses).connector(SimNet).seed(seed).build()?;
+    let client = Client::builder().addresses(addresses).connector(SimNet::default()).seed(seed).build()?;
     let _queue = client.admin().create_queue("seams", QueueSettings::default()).await?;
     let producer = client.producer("seams").window(WINDOW).coalesce(1).open().await?;
     let mut flying = FuturesUnordered::new();
@@ -142,6 +147,5 @@ async fn client(
         progress.lock().consumed += 1;
     }
     consumer.close().await?;
-    progress.lock().done = true;
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! The trace hash: every tracing event of every crate, with its simulated time, in order.
+//! The trace hash: what happened, with its simulated time, in order.
 //!
-//! Two runs of one seed are the same run if and only if their hashes are equal.
+//! Hashed are the events of every crate at the chosen level, every piece that a socket delivered, and the simulation's own lines. Two runs
+//! of one seed are the same run if and only if their hashes are equal. A trace file, for people, also gets the finest events; it never
+//! changes the hash.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -8,8 +10,11 @@ use std::hash::Hasher as _;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
+use tracing::Level;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::determinism;
 
@@ -32,17 +37,37 @@ pub fn write_to(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+impl Trace {
+    fn hash(&mut self, text: &str) {
+        self.hash.write(text.as_bytes());
+        self.hash.write_u8(b'\n');
+        self.events += 1;
+    }
+
+    fn print(&mut self, text: &str) {
+        if let Some(file) = &mut self.file {
+            // A trace file is a help for people; the hash is the result.
+            let _ = writeln!(file, "{text}");
+        }
+    }
+}
+
 /// Adds a line of the simulation's own.
 pub fn record(text: &str) {
     TRACE.with(|trace| {
         let mut trace = trace.borrow_mut();
-        trace.hash.write(text.as_bytes());
-        trace.hash.write_u8(b'\n');
+        trace.hash(text);
+        trace.print(&format!("{} sim {text}", determinism::now_ns() / 1_000));
+    });
+}
+
+/// Adds what a socket delivered: cheaper than a line, and just as telling.
+pub fn received(bytes: &[u8]) {
+    TRACE.with(|trace| {
+        let mut trace = trace.borrow_mut();
+        trace.hash.write_u64(determinism::now_ns());
+        trace.hash.write(bytes);
         trace.events += 1;
-        if let Some(file) = &mut trace.file {
-            // A trace file is a help for people; the hash is the result.
-            let _ = writeln!(file, "{text}");
-        }
     });
 }
 
@@ -54,8 +79,20 @@ pub fn result() -> (u64, u64) {
     })
 }
 
+/// Makes this thread's events count, up to `level`, until the guard is dropped.
+pub fn subscribe(level: Level) -> DefaultGuard {
+    let has_file = TRACE.with(|trace| trace.borrow().file.is_some());
+    let shown = if has_file { LevelFilter::TRACE } else { LevelFilter::from_level(level) };
+    tracing::subscriber::set_default(
+        tracing_subscriber::registry().with(TraceLayer { level }.with_filter(shown)),
+    )
+}
+
 /// The layer that records every event.
-pub struct TraceLayer;
+struct TraceLayer {
+    /// The finest that is hashed.
+    level: Level,
+}
 
 struct Line(String);
 
@@ -66,10 +103,40 @@ impl Visit for Line {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for TraceLayer {
-    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+impl<S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>> Layer<S> for TraceLayer {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         let mut line = Line(format!("{} {}", determinism::now_ns() / 1_000, event.metadata().target()));
         event.record(&mut line);
-        record(&line.0);
+        TRACE.with(|trace| {
+            let mut trace = trace.borrow_mut();
+            if *event.metadata().level() <= self.level {
+                trace.hash(&line.0);
+            }
+            if trace.file.is_some() {
+                // The outermost span names the host.
+                let host = context.event_span(event).and_then(|span| {
+                    span.scope().from_root().next()?.extensions().get::<Host>().map(|host| host.0.clone())
+                });
+                trace.print(&format!("{} [{}]", line.0, host.unwrap_or_default()));
+            }
+        });
+    }
+
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        id: &tracing::Id,
+        context: Context<'_, S>,
+    ) {
+        if attributes.metadata().name() == "node"
+            && let Some(span) = context.span(id)
+        {
+            let mut line = Line(String::new());
+            attributes.record(&mut line);
+            span.extensions_mut().insert(Host(line.0.trim().to_owned()));
+        }
     }
 }
+
+/// Kept with the span of a simulated host.
+struct Host(String);

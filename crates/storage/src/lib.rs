@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod disk;
 mod error;
+pub mod fail_point;
 mod format;
 mod keyspace;
 pub mod wal;

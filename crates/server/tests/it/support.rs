@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
+use phalanx_raft::RaftOptions;
 use phalanx_server::authorize::{AllowAll, Authorizer};
 use phalanx_server::clock::SystemClock;
 use phalanx_server::config::{NodeConfig, PeerConfig};
@@ -134,6 +135,7 @@ impl TestCluster {
             executor: Arc::new(ThreadExecutor::start().unwrap()),
             drive: Arc::new(ThreadDrive),
             authorizer: Arc::clone(&self.authorizer),
+            raft: RaftOptions::default(),
             on_fatal: Arc::new(move |why| fatal.lock().push(why)),
         }
     }

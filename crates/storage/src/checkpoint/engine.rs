@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::Error;
+use crate::fail_point::FailPoint;
 
 /// An ordered key-value store. Safe to share; blocking.
 pub trait Engine: Send + Sync + 'static {
@@ -51,6 +52,15 @@ pub trait Engine: Send + Sync + 'static {
     fn rewrite_step(&self, live_bytes: u64) -> Result<bool, Error> {
         let _ = live_bytes;
         Ok(false)
+    }
+
+    /// A boundary of a persist is reached. A simulated store may end the process here, see [`crate::fail_point`].
+    ///
+    /// # Errors
+    /// The process is over.
+    fn reached(&self, point: FailPoint) -> Result<(), Error> {
+        let _ = point;
+        Ok(())
     }
 }
 

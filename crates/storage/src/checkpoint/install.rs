@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Error;
+use crate::fail_point::{FailPoint, Persist, Step};
 use crate::keyspace;
 
 use super::manifest::{Manifest, ManifestFields};
@@ -35,7 +36,10 @@ impl Install {
         for (key, value) in &rows {
             self.inner.change(&mut manifest, key, Some(value), &mut batch)?;
         }
-        self.inner.engine.write(batch)?;
+        let engine = &self.inner.engine;
+        engine.reached(FailPoint::new(Persist::Install, Step::Before))?;
+        engine.write(batch)?;
+        engine.reached(FailPoint::new(Persist::Install, Step::Written))?;
         self.manifest = manifest;
         Ok(())
     }
@@ -67,10 +71,14 @@ impl Install {
         manifest.batch = before.as_ref().map_or(0, |before| before.batch).max(inner.batch_floor) + 1;
         // Rows first, for good; the manifest that points to them after.
         inner.engine.flush()?;
+        let reached = |step| inner.engine.reached(FailPoint::new(Persist::Flip, step));
+        reached(Step::Before)?;
         inner
             .engine
             .write(vec![(keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica)))])?;
+        reached(Step::Written)?;
         inner.engine.flush()?;
+        reached(Step::Durable)?;
         self.in_use = true;
         {
             let mut pin = inner.pin.lock();

@@ -6,15 +6,19 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::disk::{Disk as _, SimDisk};
+use crate::fail_point::FailPoint;
 
 use super::engine::Engine;
 
 type Rows = BTreeMap<Vec<u8>, Bytes>;
 
 /// Rows in memory. [`MemoryEngine::power_cut`] takes back what was not flushed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemoryEngine {
     inner: Mutex<Inner>,
+    /// Of the machine that it is in.
+    disk: Option<SimDisk>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +33,19 @@ impl MemoryEngine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one in the machine with this disk: it works only while that has power.
+    #[must_use]
+    pub fn beside(disk: SimDisk) -> Self {
+        Self { disk: Some(disk), ..Self::default() }
+    }
+
+    fn check_power(&self) -> Result<(), Error> {
+        if self.disk.as_ref().is_some_and(SimDisk::is_without_power) {
+            return Err(Error::Engine { operation: "use", why: "the simulated power is off".to_owned() });
+        }
+        Ok(())
     }
 
     /// The power goes: everything since the last flush is gone.
@@ -59,6 +76,7 @@ impl MemoryEngine {
 
 impl Engine for MemoryEngine {
     fn write(&self, batch: Vec<(Vec<u8>, Option<Bytes>)>) -> Result<(), Error> {
+        self.check_power()?;
         let mut inner = self.inner.lock();
         for (key, value) in batch {
             let before = match value {
@@ -72,11 +90,13 @@ impl Engine for MemoryEngine {
     }
 
     fn flush(&self) -> Result<(), Error> {
+        self.check_power()?;
         self.inner.lock().undo.clear();
         Ok(())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.check_power()?;
         Ok(self.inner.lock().rows.get(key).cloned())
     }
 
@@ -87,6 +107,7 @@ impl Engine for MemoryEngine {
         rows_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<(Vec<u8>, Bytes)>, Error> {
+        self.check_power()?;
         if start >= end {
             return Ok(Vec::new());
         }
@@ -105,5 +126,9 @@ impl Engine for MemoryEngine {
 
     fn disk_bytes(&self) -> u64 {
         self.inner.lock().rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
+    fn reached(&self, point: FailPoint) -> Result<(), Error> {
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.reached(point))
     }
 }

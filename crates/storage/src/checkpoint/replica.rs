@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::Error;
+use crate::fail_point::{FailPoint, Persist, Step};
 use crate::keyspace;
 
 use super::engine::Engine;
@@ -152,6 +153,7 @@ impl ReplicaCheckpoint {
     ) -> Result<Manifest, Error> {
         let inner = &self.inner;
         let _writer = inner.writer.lock();
+        let reached = |step| inner.engine.reached(FailPoint::new(Persist::Checkpoint, step));
         let mut manifest = inner.next_manifest()?;
         manifest.fields = fields;
         let rows: BTreeMap<Bytes, Option<Bytes>> = rows.into_iter().collect();
@@ -166,6 +168,7 @@ impl ReplicaCheckpoint {
             }
         }
         batch.push((keyspace::manifest(inner.replica), Some(manifest.encode(inner.replica))));
+        reached(Step::Before)?;
         {
             let mut pin = inner.pin.lock();
             if let Some(pin) = pin.as_mut() {
@@ -173,7 +176,9 @@ impl ReplicaCheckpoint {
             }
             inner.engine.write(batch)?;
         }
+        reached(Step::Written)?;
         inner.engine.flush()?;
+        reached(Step::Durable)?;
         *inner.manifest.write() = Some(manifest.clone());
         self.note_garbage(manifest.generation, &rows, &garbage);
         Ok(manifest)

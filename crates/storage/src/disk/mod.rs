@@ -13,6 +13,7 @@ pub use real::RealDisk;
 pub use sim::{SIM_BLOCK_BYTES, SimDisk};
 
 use crate::error::Error;
+use crate::fail_point::FailPoint;
 use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes an exclusive lock on the file (created if needed), held until the guard is dropped or the process ends.
     /// [`Error::Locked`] if someone else has it.
     fn lock(&self, path: &Path) -> Result<DiskLock, Error>;
+    /// A boundary of a persist is reached. A simulated disk may end the process here, see [`crate::fail_point`].
+    fn reached(&self, point: FailPoint) -> Result<(), Error> {
+        let _ = point;
+        Ok(())
+    }
 }
 
 /// An open file. Safe to share; reads and writes name their offset.

@@ -12,6 +12,7 @@ use super::shared::{Action, Op};
 use super::slots::{RESERVE_CONTROL, RESERVE_ENTRIES, Slots};
 use super::types::Pressure;
 use crate::error::Error;
+use crate::fail_point::{FailPoint, Persist, Step};
 use crate::format::BLOCK_BYTES;
 use std::collections::VecDeque;
 
@@ -120,11 +121,15 @@ impl Wal {
         };
         let bytes = committer.builder.finished();
         let extent = bytes.len() as u64;
+        let reached = |step| self.reached_in(committer, in_flight, step);
+        reached(Step::Before)?;
         match in_flight {
             InFlight::Data | InFlight::Mark => {
                 let offset = committer.ledger.segments.back().map_or(0, |s| s.end);
                 committer.file.write_at(offset, bytes)?;
+                reached(Step::Written)?;
                 committer.file.sync_data()?;
+                reached(Step::Durable)?;
                 let number = committer.next_number - 1;
                 let current = committer.ledger.current();
                 current.end += extent;
@@ -134,7 +139,9 @@ impl Wal {
                 let file = self.slots.lock().files[slot as usize].clone();
                 let file = file.expect("a free slot has a file");
                 file.write_at(0, bytes)?;
+                reached(Step::Written)?;
                 file.sync_data()?;
+                reached(Step::Durable)?;
                 committer.file = file;
                 self.switch(committer, slot, incarnation, extent);
             }
@@ -143,6 +150,17 @@ impl Wal {
         committer.marked = in_flight == InFlight::Mark;
         self.publish(committer, extent, matches!(in_flight, InFlight::Head { .. }));
         Ok(())
+    }
+
+    /// A boundary for everything that is in the batch.
+    fn reached_in(&self, committer: &Committer, in_flight: InFlight, step: Step) -> Result<(), Error> {
+        match in_flight {
+            InFlight::Mark => Ok(()),
+            InFlight::Head { .. } => self.reached(FailPoint::new(Persist::Recycle, step)),
+            InFlight::Data => {
+                committer.contents.iter().try_for_each(|persist| self.reached(FailPoint::new(*persist, step)))
+            }
+        }
     }
 
     /// The head is durable: what it does without is free.

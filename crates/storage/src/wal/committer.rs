@@ -12,6 +12,7 @@ use super::record::{self, FLAG_POSITION, Header, Kind};
 use super::shared::{Action, Op, Placed};
 use super::types::Done;
 use crate::disk::DiskFile;
+use crate::fail_point::Persist;
 use crate::format::BLOCK_BYTES;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(super) struct Committer {
     pub(super) placed: Vec<Placed>,
     pub(super) finished: Vec<Done>,
     pub(super) finished_bytes: usize,
+    /// What is in the batch that is being built.
+    pub(super) contents: BTreeSet<Persist>,
     /// The newest batch is a mark.
     pub(super) marked: bool,
     scratch: Vec<u8>,
@@ -70,6 +73,7 @@ impl Committer {
             placed: Vec::new(),
             finished: Vec::new(),
             finished_bytes: 0,
+            contents: BTreeSet::new(),
             marked: false,
             scratch: Vec::new(),
         }
@@ -92,6 +96,7 @@ impl Committer {
         self.ledger.batch = self.next_number;
         let segment = self.ledger.current();
         let (slot, incarnation) = (segment.slot, segment.incarnation);
+        self.contents.clear();
         self.builder.begin(incarnation, segment.end);
         while let Some(op) = queue.front() {
             let whole = match &op.action {
@@ -110,6 +115,7 @@ impl Committer {
                             Ok(false) => continue, // purged while it waited
                             Err(gap) => unreachable!("append() checked the order: {gap:?}"),
                         }
+                        self.contents.insert(Persist::Append);
                         let header = Header::at(Kind::Entry, group, position);
                         let offset = self.builder.push(&header, &entry.body) as u32;
                         let place = Place::Stored { slot, offset };
@@ -123,6 +129,7 @@ impl Committer {
                     if fits {
                         self.builder.push(&header, body);
                         apply_control(&mut self.ledger, op.group, control);
+                        self.contents.extend(persist_of(control));
                     }
                     fits
                 }
@@ -237,6 +244,17 @@ fn control_record(group: u64, action: &Action) -> (Header, &[u8]) {
         Action::Append { .. } => unreachable!("entries are written one by one"),
     };
     (header, &[])
+}
+
+fn persist_of(action: &Action) -> Option<Persist> {
+    match action {
+        Action::Append { .. } => Some(Persist::Append),
+        Action::Vote(_) => Some(Persist::Vote),
+        Action::Truncate(_) => Some(Persist::Truncate),
+        Action::Purge(_) => Some(Persist::Purge),
+        Action::Checkpoint(_) => Some(Persist::Note),
+        Action::Committed(_) | Action::Forget | Action::Release => None,
+    }
 }
 
 fn apply_control(ledger: &mut Ledger, group: u64, action: &Action) {

@@ -30,6 +30,7 @@ pub use types::{Done, GroupState, LogEntry, Position, Pressure, Quarantined, Wal
 
 use crate::disk::{Disk, DiskLock};
 use crate::error::Error;
+use crate::fail_point::FailPoint;
 use bytes::Bytes;
 use committer::Committer;
 use parking_lot::Mutex;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 pub struct Wal {
     options: WalOptions,
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     committer: Mutex<Committer>,
     slots: Mutex<Slots>,
     shared: Mutex<Shared>,
@@ -196,6 +198,14 @@ impl Wal {
         }
     }
 
+    /// A boundary of a persist that the log is part of is reached, see [`crate::fail_point`].
+    ///
+    /// # Errors
+    /// The process is over.
+    pub fn reached(&self, point: FailPoint) -> Result<(), Error> {
+        self.disk.reached(point)
+    }
+
     /// Sets the function called when work arrives. It must not block and must not call into the log.
     pub fn on_pending(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         self.shared.lock().wake = Some(wake);
@@ -225,6 +235,7 @@ impl Wal {
     fn assemble(
         options: WalOptions,
         dir: &Path,
+        disk: Arc<dyn Disk>,
         shared: Shared,
         committer: Committer,
         slots: Slots,
@@ -233,6 +244,7 @@ impl Wal {
         Self {
             options,
             dir: dir.to_path_buf(),
+            disk,
             committer: Mutex::new(committer),
             slots: Mutex::new(slots),
             shared: Mutex::new(shared),

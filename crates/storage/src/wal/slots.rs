@@ -8,6 +8,7 @@ use super::batch::{BatchBuilder, BatchKind};
 use super::inventory::{Inventory, SlotUse};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
+use crate::fail_point::{FailPoint, Persist, Step};
 use crate::format::BLOCK_BYTES;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -131,8 +132,10 @@ impl Slots {
         }
         let file = making.file.clone();
         self.making = None;
+        self.disk.reached(FailPoint::new(Persist::Make, Step::Written))?;
         self.disk.rename(&self.new_path(slot), &self.dir.join(slot_name(slot)))?;
         self.disk.sync_dir(&self.dir)?;
+        self.disk.reached(FailPoint::new(Persist::Make, Step::Durable))?;
         self.inventory.slots.push(SlotUse::InService);
         if let Err(error) = self.inventory.save(&*self.disk, &self.dir) {
             self.inventory.slots.pop();

@@ -1,5 +1,7 @@
 //! What goes wrong, and when: all of it from one seed.
 
+use crate::fail_point::FailPoint;
+
 /// The planted faults and the disk's random numbers (splitmix64: no state beyond one word, so runs repeat).
 pub(super) struct Faults {
     random: u64,
@@ -11,13 +13,26 @@ pub(super) struct Faults {
     pub(super) off: bool,
     /// Syncs to go until one fails.
     pub(super) fail_sync_in: Option<u64>,
+    /// Syncs answer, and do nothing.
+    pub(super) lies: bool,
     /// Bytes by which files may still grow.
     pub(super) space: Option<u64>,
+    /// The boundary at which the process ends, and how often it is passed before.
+    pub(super) fail_point: Option<(FailPoint, u64)>,
 }
 
 impl Faults {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: seed, operations: 0, cut_at: None, off: false, fail_sync_in: None, space: None }
+        Self {
+            random: seed,
+            operations: 0,
+            cut_at: None,
+            off: false,
+            fail_sync_in: None,
+            lies: false,
+            space: None,
+            fail_point: None,
+        }
     }
 
     pub(super) fn random(&mut self) -> u64 {
@@ -40,6 +55,19 @@ impl Faults {
         if self.cut_at == Some(number) {
             self.off = true;
             self.cut_at = None;
+        }
+        self.off
+    }
+
+    /// True if the process ends at this boundary.
+    pub(super) fn ends_at(&mut self, point: FailPoint) -> bool {
+        match &mut self.fail_point {
+            Some((armed, 0)) if *armed == point => {
+                self.fail_point = None;
+                self.off = true;
+            }
+            Some((armed, passes)) if *armed == point => *passes -= 1,
+            _ => {}
         }
         self.off
     }

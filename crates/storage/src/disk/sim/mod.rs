@@ -11,6 +11,7 @@ mod names;
 
 use super::{Disk, DiskFile, DiskLock};
 use crate::error::Error;
+use crate::fail_point::FailPoint;
 use faults::Faults;
 use file::FileImage;
 use names::Names;
@@ -88,6 +89,17 @@ impl SimDisk {
         faults.cut_at = Some(faults.operations + operations_from_now);
     }
 
+    /// Plants the end of the process at this boundary, the n-th time from now that it is reached (0: the next one). Everything
+    /// fails from then on, until [`SimDisk::kill`] or [`SimDisk::power_cut`] says how it ended.
+    pub fn end_at(&self, point: FailPoint, passes: u64) {
+        self.state.lock().faults.fail_point = Some((point, passes));
+    }
+
+    /// Whether a planted end is still to come.
+    pub fn awaits_end(&self) -> bool {
+        self.state.lock().faults.fail_point.is_some()
+    }
+
     /// True once a planted power failure has happened, until [`SimDisk::power_cut`].
     pub fn is_without_power(&self) -> bool {
         self.state.lock().faults.off
@@ -104,10 +116,16 @@ impl SimDisk {
         self.state.lock().faults.fail_sync_in = Some(syncs_from_now);
     }
 
+    /// From now on syncs of file data answer at once and do nothing: a disk that no log can stand on. For tests of tests.
+    pub fn lie_about_syncs(&self) {
+        self.state.lock().faults.lies = true;
+    }
+
     /// Takes back planted faults that have not happened yet, and makes space endless. What was lost stays lost.
     pub fn heal(&self) {
         let faults = &mut self.state.lock().faults;
         (faults.cut_at, faults.fail_sync_in, faults.space) = (None, None, None);
+        faults.fail_point = None;
     }
 
     /// Files may grow by this many bytes more, then the disk is full. `None`: endless.
@@ -284,6 +302,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn reached(&self, point: FailPoint) -> Result<(), Error> {
+        let ends = self.state.lock().faults.ends_at(point);
+        if ends { Err(power_off(Path::new("fail point"))) } else { Ok(()) }
+    }
+
     fn lock(&self, path: &Path) -> Result<DiskLock, Error> {
         let mut state = self.state.lock();
         if state.faults.off {
@@ -358,7 +381,9 @@ impl DiskFile for SimFile {
                     why: format!("fdatasync {}: simulated", self.path.display()),
                 });
             }
-            file.sync();
+            if !faults.lies {
+                file.sync();
+            }
             Ok(())
         })
     }

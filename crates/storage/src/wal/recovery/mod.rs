@@ -207,7 +207,8 @@ fn start(
         files[*slot as usize] = Some(file.clone());
     }
     let budget = options.budget_segments();
-    let mut slots = Slots::new(disk, dir, found.inventory.clone(), files, options.prepare_bytes, budget);
+    let mut slots =
+        Slots::new(disk.clone(), dir, found.inventory.clone(), files, options.prepare_bytes, budget);
     if !found.inventory_is_current {
         slots.save_inventory()?;
     }
@@ -230,7 +231,7 @@ fn start(
     for segment in &committer.ledger.segments {
         shared.incarnations[segment.slot as usize] = segment.incarnation;
     }
-    let wal = Wal::assemble(options, dir, shared, committer, slots, lock);
+    let wal = Wal::assemble(options, dir, disk, shared, committer, slots, lock);
     {
         let mut committer = wal.committer.lock();
         wal.complete(&mut committer)?;

@@ -1,0 +1,285 @@
+//! What clients do in a run, drawn from a seed: the mix of producers and consumers, and the queues they use.
+//!
+//! Clients know a cluster by its addresses and nothing of the world around them. Whatever they do and see goes into the history.
+
+mod consumer;
+mod outcome;
+mod producer;
+mod reader;
+mod receiver;
+mod unary;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use phalanx_client::{Client, Error, Message, QueueSettings};
+
+use crate::history::{Recorder, Sending};
+use crate::net::SimNet;
+use crate::random::Random;
+
+/// How long leases wait for a lost consumer, and answers for a repeated question.
+pub const RESUME: Duration = Duration::from_secs(2);
+/// Longer than any run, and than what clocks jump by.
+const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
+/// Bodies are padded up to this, bytes.
+const PADDING_MAX: u64 = 400;
+/// Deduplication ids that all clients share.
+const DEDUP_IDS: u64 = 12;
+/// Groups of a grouped queue.
+const GROUPS: u64 = 4;
+/// A call may take this long, retries included.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+/// A node that owes an answer for this long is left.
+const STALL: Duration = Duration::from_millis(1_500);
+/// Pings, and how long they may go unanswered.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// What everyone does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Queues are being made.
+    Prepare,
+    /// Send, consume, misbehave.
+    Work,
+    /// Nobody sends any more; consumers take everything.
+    Drain,
+    /// Done.
+    Over,
+}
+
+/// What clients and the world outside tell each other. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Board {
+    stage: Arc<AtomicU8>,
+    /// The queues are there.
+    pub prepared: Arc<AtomicBool>,
+    /// Clients that still send, or wait for what came of it.
+    pub sending: Arc<AtomicUsize>,
+    messages: Arc<AtomicU64>,
+    identities: Arc<AtomicU64>,
+}
+
+impl Board {
+    /// What everyone does now.
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Relaxed) {
+            0 => Stage::Prepare,
+            1 => Stage::Work,
+            2 => Stage::Drain,
+            _ => Stage::Over,
+        }
+    }
+
+    /// What everyone does from now on.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    /// A number that names nothing else in this run: holders, producers, requests.
+    fn identity(&self) -> u64 {
+        self.identities.fetch_add(1, Relaxed) + 1
+    }
+}
+
+/// A queue of the run.
+#[derive(Clone, Debug)]
+pub struct QueueShape {
+    number: u64,
+    grouped: bool,
+    strict: bool,
+    lease: Duration,
+}
+
+impl QueueShape {
+    fn name(&self) -> String {
+        format!("queue-{}", self.number)
+    }
+}
+
+/// What one client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Producer,
+    Unary,
+    Consumer,
+    Receiver,
+    Reader,
+}
+
+/// Everything that an actor needs.
+struct Actor {
+    queue: QueueShape,
+    random: Random,
+    recorder: Recorder,
+    board: Board,
+    client: Client,
+    net: SimNet,
+    addresses: Vec<String>,
+}
+
+impl Actor {
+    async fn pause(&mut self, ms: std::ops::Range<u64>) {
+        let ms = self.random.within(ms);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// A message that nobody has sent before.
+    fn message(&mut self) -> (Sending, Message) {
+        let number = self.board.messages.fetch_add(1, Relaxed) + 1;
+        let mut body = number.to_be_bytes().to_vec();
+        let padding = self.random.within(0..PADDING_MAX);
+        body.resize(body.len() + padding as usize, number as u8);
+        let mut message = Message::new(body);
+        let (mut group, mut dedup) = (None, None);
+        if self.queue.strict {
+            group = Some(0);
+        } else if self.queue.grouped && self.random.chance(85) {
+            let key = self.random.within(1..GROUPS + 1);
+            group = Some(key);
+            message = message.group(key.to_be_bytes().to_vec());
+        }
+        if self.random.chance(12) {
+            let id = self.random.within(0..DEDUP_IDS);
+            dedup = Some(id);
+            message = message.deduplication_id(format!("dedup-{id}"));
+        }
+        (Sending { message: number, group, dedup }, message)
+    }
+}
+
+/// The number that a body carries; of a body that no client wrote, none that was ever given.
+fn number_of(body: &[u8]) -> u64 {
+    let number = body.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+    if body[8.min(body.len())..].iter().all(|byte| *byte == number as u8) { number } else { u64::MAX }
+}
+
+/// The clients of a run.
+pub struct Workload {
+    seed: u64,
+    queues: Vec<QueueShape>,
+    hosts: Vec<Vec<(usize, Role)>>,
+    recorder: Recorder,
+    board: Board,
+    addresses: Vec<String>,
+}
+
+impl Workload {
+    /// The mix of a seed.
+    pub fn new(seed: u64, addresses: Vec<String>, recorder: Recorder, board: Board) -> Self {
+        let mut random = Random::new(seed, 2);
+        let shape = |number, random: &mut Random| QueueShape {
+            number,
+            grouped: number == 2,
+            strict: number == 3,
+            lease: Duration::from_millis(random.within(3_500..6_000)),
+        };
+        let mut queues = vec![shape(1, &mut random), shape(2, &mut random)];
+        if random.chance(25) {
+            queues.push(shape(3, &mut random));
+        }
+        let mut hosts = vec![Vec::new(), Vec::new()];
+        for queue in 0..queues.len() {
+            let mut roles = vec![Role::Producer, Role::Consumer, Role::Reader];
+            roles.push(*random.pick(&[Role::Unary, Role::Producer]));
+            roles.push(*random.pick(&[Role::Receiver, Role::Consumer]));
+            if random.chance(50) {
+                roles.push(*random.pick(&[Role::Receiver, Role::Consumer, Role::Unary]));
+            }
+            for role in roles {
+                hosts[random.within(0..2) as usize].push((queue, role));
+            }
+        }
+        Self { seed, queues, hosts, recorder, board, addresses }
+    }
+
+    /// What runs on each host of clients.
+    pub fn hosts(self) -> Vec<(String, BoxFuture<'static, ()>)> {
+        let mut futures: Vec<(String, BoxFuture<'static, ()>)> = Vec::new();
+        for (host, roles) in self.hosts.iter().enumerate() {
+            let senders =
+                roles.iter().filter(|(_, role)| matches!(role, Role::Producer | Role::Unary)).count();
+            self.board.sending.fetch_add(senders, Relaxed);
+            let prepares = host == 0;
+            let actors: Vec<_> = roles
+                .iter()
+                .enumerate()
+                .map(|(at, (queue, role))| {
+                    let seed = self.seed.wrapping_mul(1_000).wrapping_add(host as u64 * 100 + at as u64);
+                    (seed, self.queues[*queue].clone(), *role)
+                })
+                .collect();
+            let (recorder, board, addresses) =
+                (self.recorder.clone(), self.board.clone(), self.addresses.clone());
+            let queues = self.queues.clone();
+            let future = async move {
+                let net = SimNet::default();
+                if prepares {
+                    prepare(client(&addresses, &net, u64::MAX - 1), &queues, &board).await;
+                }
+                while board.stage() == Stage::Prepare {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                let actors = actors.into_iter().map(|(seed, queue, role)| {
+                    let actor = Actor {
+                        queue,
+                        random: Random::new(seed, 5),
+                        recorder: recorder.clone(),
+                        board: board.clone(),
+                        client: client(&addresses, &net, seed),
+                        net: net.clone(),
+                        addresses: addresses.clone(),
+                    };
+                    act(role, actor)
+                });
+                join_all(actors).await;
+            };
+            futures.push((format!("clients-{host}"), Box::pin(future)));
+        }
+        futures
+    }
+}
+
+fn client(addresses: &[String], net: &SimNet, seed: u64) -> Client {
+    let builder = Client::builder()
+        .addresses(addresses.to_vec())
+        .connector(net.clone())
+        .request_deadline(CALL_DEADLINE)
+        .stall_timeout(STALL)
+        .keepalive(KEEPALIVE, KEEPALIVE)
+        .seed(seed);
+    builder.build().expect("the addresses are well-formed")
+}
+
+async fn act(role: Role, actor: Actor) {
+    match role {
+        Role::Producer => producer::run(actor).await,
+        Role::Unary => unary::run(actor).await,
+        Role::Consumer => consumer::run(actor).await,
+        Role::Receiver => receiver::run(actor).await,
+        Role::Reader => reader::run(actor).await,
+    }
+}
+
+/// Makes the queues, however long it takes.
+async fn prepare(client: Client, queues: &[QueueShape], board: &Board) {
+    for queue in queues {
+        let settings = QueueSettings {
+            lease: Some(queue.lease),
+            strict: queue.strict,
+            dedup_window: Some(DEDUP_WINDOW),
+            resume: Some(RESUME),
+            ..QueueSettings::default()
+        };
+        loop {
+            match client.admin().create_queue(&queue.name(), settings.clone()).await {
+                Ok(_) | Err(Error::AlreadyExists { .. }) => break,
+                Err(error) => crate::trace::record(&format!("create {}: {error}", queue.name())),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    board.prepared.store(true, Relaxed);
+}
