@@ -344,11 +344,8 @@ impl Consumers {
             if consumer.is_open() {
                 fresh.open.insert((consumer.in_hand, consumer.last_token, *number));
             }
-            if let Some(first) = consumer.own.first() {
-                if consumer.has_room(bytes_of(*first)) {
-                    fresh.sticky.insert((*first, *number));
-                }
-            }
+            let first = consumer.own.first().filter(|first| consumer.has_room(bytes_of(**first)));
+            fresh.sticky.extend(first.map(|first| (*first, *number)));
             fresh.due.extend(consumer.due_ms().map(|due| (due, *number)));
         }
         let same = fresh.open == self.open
