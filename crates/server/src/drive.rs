@@ -126,6 +126,8 @@ fn run(wal: &Wal, signal: &Signal) -> Result<(), phalanx_storage::Error> {
         if signal.wait(if marked { PULSE } else { MARK_AFTER }) {
             continue;
         }
+        // Entries that are refused for want of space wake nobody: whether there is some again is for this loop to find out.
+        prepared &= !wal.is_full();
         if !marked {
             wal.mark_idle()?;
             marked = true;
@@ -191,5 +193,47 @@ impl Executor for ThreadExecutor {
         if self.jobs.send(job).is_err() {
             tracing::error!("a blocking job was refused: its threads have ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use phalanx_storage::disk::SimDisk;
+    use phalanx_storage::wal::{LogEntry, WalOptions};
+
+    use super::*;
+
+    /// Far longer than anything here takes.
+    const SOON: Duration = Duration::from_secs(30);
+
+    fn append(wal: &Wal, index: u64) -> Result<(), phalanx_storage::Error> {
+        let (done, durable) = mpsc::channel();
+        let entry = LogEntry { index, term: 1, body: Bytes::from(vec![7; 8 * 1024]) };
+        wal.append(1, vec![entry], Box::new(move |result| drop(done.send(result))))?;
+        durable.recv_timeout(SOON).expect("the committer answers")
+    }
+
+    #[test]
+    fn a_full_log_takes_entries_again_once_there_is_space_even_if_nothing_else_happens() {
+        let disk = SimDisk::new(1);
+        let wal = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), WalOptions::small()).unwrap();
+        let wal = Arc::new(wal);
+        disk.set_space(Some(0));
+        let drive = ThreadDrive.start(Arc::clone(&wal), Arc::new(|why| panic!("{why}")));
+        let refused =
+            (1..1_000).find(|index| append(&wal, *index).is_err()).expect("the log is full some time");
+        assert!(wal.is_full());
+        // Everything that could wake the committer is over.
+        std::thread::sleep(PULSE * 2);
+        disk.set_space(None);
+        let began = std::time::Instant::now();
+        while append(&wal, refused).is_err() {
+            assert!(began.elapsed() < SOON, "still refused");
+            std::thread::sleep(MARK_AFTER);
+        }
+        drop(drive);
     }
 }

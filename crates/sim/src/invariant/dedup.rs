@@ -15,7 +15,7 @@ pub(super) fn check(_: &History, index: &Index) -> Result<(), String> {
 }
 
 /// Messages whose request may have been forgotten between two attempts: machine time jumped, or it took too long.
-fn forgotten(index: &Index) -> Vec<u64> {
+pub(super) fn forgotten(index: &Index) -> Vec<u64> {
     let mut spans: BTreeMap<u64, (usize, usize, u64, u64)> = BTreeMap::new();
     for send in &index.sends {
         if let Identity::Request(request) = send.call.identity {

@@ -137,7 +137,7 @@ fn returned_goes_first(index: &Index) -> Result<(), String> {
         else {
             continue;
         };
-        let next = by_message[&(settle.call.queue, returned.given.message)]
+        let next = by_message[&(settle.call.queue, returned.given.sequence)]
             .iter()
             .find(|next| next.given.token > returned.given.token);
         // With this reason and number nothing came between: a delivery that nobody saw cannot be nacked.

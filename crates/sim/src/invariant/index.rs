@@ -157,9 +157,10 @@ impl Index {
         self.jumps.iter().any(|at| (from..=to).contains(at))
     }
 
-    /// Deliveries of each message of each queue, by token.
+    /// Deliveries of each message, by token. A message is a place in a queue: one that was sent twice after its request had been
+    /// forgotten is two.
     pub fn by_message(&self) -> BTreeMap<(u64, u64), Vec<&Delivery>> {
-        self.grouped(|delivery| Some((delivery.given.queue, delivery.given.message)))
+        self.grouped(|delivery| Some((delivery.given.queue, delivery.given.sequence)))
     }
 
     /// Deliveries under each key, by token. The same token may come more than once.

@@ -24,6 +24,7 @@ fn delivered_as_given(index: &Index) -> Result<(), String> {
             }
         }
     }
+    let forgotten = super::dedup::forgotten(index);
     for delivery in &index.deliveries {
         let given = &delivery.given;
         let Some((queue, _)) = index.messages.get(&given.message) else {
@@ -37,6 +38,7 @@ fn delivered_as_given(index: &Index) -> Result<(), String> {
         }
         if let Some(sequence) = places.get(&given.message)
             && *sequence != given.sequence
+            && !forgotten.contains(&given.message)
         {
             return Err(format!("message {} was confirmed at {sequence}: {given:?}", given.message));
         }
@@ -48,19 +50,21 @@ fn delivered_as_given(index: &Index) -> Result<(), String> {
 fn consumed(index: &Index) -> Result<(), String> {
     let settles = index.settles_of();
     let mut removed = BTreeSet::new();
-    let mut seen: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut seen: BTreeMap<(u64, u64), Vec<u64>> = BTreeMap::new();
     for delivery in &index.deliveries {
         let (queue, token) = (delivery.given.queue, delivery.given.token);
-        seen.entry(delivery.given.message).or_default().push(token);
+        let place = (queue, delivery.given.sequence);
+        seen.entry(place).or_default().push(token);
         let may = |settle: &&_| index.may_have_removed(settle);
         if settles.get(&(queue, token)).is_some_and(|settles| settles.iter().any(may)) {
-            removed.insert(delivery.given.message);
+            removed.insert(place);
         }
     }
     for send in &index.sends {
         for (message, placed) in send.call.messages.iter().zip(send.known().into_iter().flatten()) {
-            if !placed.duplicate && !removed.contains(&message.message) {
-                let tokens = seen.get(&message.message);
+            let place = (send.call.queue, placed.sequence);
+            if !placed.duplicate && !removed.contains(&place) {
+                let tokens = seen.get(&place);
                 return Err(format!(
                     "message {} of queue {} was confirmed at {} (op {}), and the queue is empty, but nobody acknowledged it; delivered under {tokens:?}",
                     message.message, send.call.queue, placed.sequence, send.op

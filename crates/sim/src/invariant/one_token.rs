@@ -1,7 +1,7 @@
 //! Nothing under two live tokens: a token names one delivery, an old one never touches a later delivery, and a lease lasts as long as its
 //! holder was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
 use super::index::Delivery;
@@ -87,17 +87,21 @@ fn lasts(index: &Index, earlier: &Delivery, later: &Delivery) -> Result<(), Stri
 
 fn old_tokens_do_nothing(index: &Index) -> Result<(), String> {
     let by_message = index.by_message();
-    let mut message_of = BTreeMap::new();
+    let mut place_of = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     for delivery in &index.deliveries {
-        message_of.insert((delivery.given.queue, delivery.given.token), delivery.given.message);
+        place_of.insert((delivery.given.queue, delivery.given.token), delivery.given.sequence);
     }
     for settle in &index.settles {
+        // A repetition may be answered from memory.
+        let is_first =
+            settle.call.action == Action::Extend || asked.insert((settle.call.queue, settle.call.token));
         if settle.end != End::Known(Settled::Done) {
             continue;
         }
-        let Some(message) = message_of.get(&(settle.call.queue, settle.call.token)) else { continue };
+        let Some(place) = place_of.get(&(settle.call.queue, settle.call.token)) else { continue };
         let removes = matches!(settle.call.action, Action::Ack | Action::Reject);
-        let deliveries = &by_message[&(settle.call.queue, *message)];
+        let deliveries = &by_message[&(settle.call.queue, *place)];
         for later in deliveries.iter().filter(|delivery| delivery.given.token > settle.call.token) {
             // Whatever the order: had the later one been given before, the settle must fail; after, there was nothing to give.
             if removes {
@@ -106,8 +110,7 @@ fn old_tokens_do_nothing(index: &Index) -> Result<(), String> {
                     settle.call, settle.op, later.given
                 ));
             }
-            // A settle of old may be answered again from memory: only an extension shows that the lease is live.
-            if later.at < settle.span.began && settle.call.action == Action::Extend {
+            if later.at < settle.span.began && is_first {
                 return Err(format!(
                     "{:?} (op {}) succeeded after {:?}",
                     settle.call, settle.op, later.given
@@ -132,6 +135,7 @@ mod tests {
         story.redelivered(2, 2, 1, 1, 2, Some(Returned::Expired));
         story.clone().over(1, 1).acked(2, 2).check(NAME, true);
         story.clone().acked(1, 1).check(NAME, false);
+        story.clone().nacked(1, 1).check(NAME, false);
         let extend = End::Known(Settled::Done);
         story.settled(1, 1, Action::Extend, extend).check(NAME, false);
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use phalanx_raft::{Executor, RaftOptions};
 use phalanx_server::authorize::AllowAll;
 use phalanx_server::config::{NodeConfig, PeerConfig};
-use phalanx_server::drive::{DISK_FULL_PAUSE, Drive, DriveHandle, MARK_AFTER};
+use phalanx_server::drive::{DISK_FULL_PAUSE, Drive, DriveHandle, MARK_AFTER, PULSE};
 use phalanx_server::node::Node;
 use phalanx_server::seams::{Seams, SystemEntropy};
 use phalanx_server::state::NodeState;
@@ -281,9 +281,12 @@ async fn commit(wal: &Wal, pending: &Notify) -> Result<(), phalanx_storage::Erro
                 continue;
             }
         }
-        if marked {
-            pending.notified().await;
-        } else if tokio::time::timeout(MARK_AFTER, pending.notified()).await.is_err() {
+        let patience = if marked { PULSE } else { MARK_AFTER };
+        if tokio::time::timeout(patience, pending.notified()).await.is_ok() {
+            continue;
+        }
+        prepared &= !wal.is_full();
+        if !marked {
             wal.mark_idle()?;
             marked = true;
         }
