@@ -78,6 +78,7 @@ impl Lone {
         config.client.advertise = "127.0.0.1:9".to_owned();
         config.peer.advertise = "127.0.0.1:9".to_owned();
         config.cluster.shards = 1;
+        config.limits.request_bytes = 4 * 1024 * 1024;
         config.wal.segment_bytes = 16 * 1024 * 1024;
         config.wal.budget_bytes = 128 * 1024 * 1024;
         let fatal = Arc::new(|why: String| panic!("fatal: {why}"));
