@@ -96,9 +96,6 @@ pub fn run(order: Order) -> Report {
         board: Board::default(),
         report: Report { seed, nodes: setup.nodes, ..Report::default() },
     };
-    if let Some(betrayal) = order.planted {
-        run.world.betray(betrayal);
-    }
     if let Err(violation) = run.all() {
         run.report.violations.push(violation);
     }
@@ -186,6 +183,9 @@ impl Run {
     /// The safety phase.
     fn work(&mut self) -> Result<(), Violation> {
         self.board.enter(Stage::Work);
+        if let Some(betrayal) = self.order.planted {
+            self.world.betray(betrayal);
+        }
         let seed = self.order.seed;
         let (during_ms, planned) = if self.order.fail_point.is_some() {
             (STIR_MS, stir(STIR_MS))

@@ -65,13 +65,13 @@ fn setup() -> Setup {
     }
 }
 
-/// Runs one seed, tracing everything. Once a process: entropy and clock are replaced for all of it.
+/// Runs one seed, traced in detail. Once a process: entropy and clock are replaced for all of it.
 ///
 /// # Errors
 /// What went wrong in the simulated world.
 pub fn run(seed: u64) -> Result<Outcome, String> {
     determinism::begin(seed);
-    let _guard = trace::subscribe(tracing::Level::TRACE);
+    let _guard = trace::subscribe(tracing::Level::DEBUG);
     let mut world = World::new(seed, &setup(), Recorder::default());
     let progress: Shared<Progress> = Arc::default();
     let (addresses, shared) = (world.addresses(), Arc::clone(&progress));

@@ -15,7 +15,7 @@ pub struct Span {
     pub ended: usize,
     /// Simulated time of its beginning, µs.
     pub began_us: u64,
-    /// Simulated time of its end, µs.
+    /// Simulated time of its end, µs; that of the history if there is none.
     pub ended_us: u64,
 }
 
@@ -99,16 +99,17 @@ impl Index {
             transit_us: history.bounds.transit_ms * 1_000,
             ..Self::default()
         };
+        let end_us = history.events.last().map_or(0, |event| event.at_us);
         let mut places = BTreeMap::new();
         for (at, event) in history.events.iter().enumerate() {
-            index.add(at, event, history.events.len(), &mut places);
+            index.add(at, event, (history.events.len(), end_us), &mut places);
         }
         index.jumps = jumps(history);
         index
     }
 
-    fn add(&mut self, at: usize, event: &Event, end_of_time: usize, places: &mut BTreeMap<Op, usize>) {
-        let span = Span { began: at, ended: end_of_time, began_us: event.at_us, ended_us: u64::MAX };
+    fn add(&mut self, at: usize, event: &Event, end_of_time: (usize, u64), places: &mut BTreeMap<Op, usize>) {
+        let span = Span { began: at, ended: end_of_time.0, began_us: event.at_us, ended_us: end_of_time.1 };
         macro_rules! begin {
             ($list:ident, $op:expr, $call:expr) => {{
                 places.insert(*$op, self.$list.len());

@@ -40,7 +40,7 @@ async fn attend(actor: &mut Actor, holder: u64) {
             Ok(Some(Err(_)) | None) => return,
         };
         handle(actor, holder, delivery).await;
-        left -= 1;
+        left = left.saturating_sub(1);
         if left == 0 && actor.board.stage() == Stage::Work {
             break;
         }

@@ -12,8 +12,8 @@ pub use host::{Machine, Setup};
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use phalanx_storage::fail_point::FailPoint;
@@ -31,6 +31,18 @@ const LATENCY_MAX: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// A process that ended by itself, with a cause that was planted, is started again after this time.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
+
+/// What the first panic of this process said, and where.
+static FIRST_PANIC: OnceLock<String> = OnceLock::new();
+
+/// Keeps the first panic for the report; those that follow from it say less.
+fn remember_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = FIRST_PANIC.set(panic.to_string());
+        before(panic);
+    }));
+}
 
 /// See the module.
 pub struct World {
@@ -59,6 +71,7 @@ pub struct World {
 impl World {
     /// Machines with empty disks, started.
     pub fn new(seed: u64, setup: &Setup, recorder: Recorder) -> Self {
+        remember_panics();
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .simulation_duration(Duration::from_secs(3_600))
@@ -139,7 +152,7 @@ impl World {
         match stepped {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("a host ended: {error}")),
-            Err(_) => return Err("a task panicked".to_owned()),
+            Err(_) => return Err(FIRST_PANIC.get().cloned().unwrap_or_else(|| "a task panicked".to_owned())),
         }
         self.bury();
         if self.now() >= self.next_look {
