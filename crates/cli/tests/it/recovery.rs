@@ -202,6 +202,7 @@ fn flip_a_bit(file: &Path) -> Option<usize> {
     Some(at)
 }
 
+#[expect(clippy::print_stdout, reason = "what a flip led to is shown with --nocapture")]
 async fn flip_in_each_file_is_found_and_healed(engine: &str) {
     let _beside_others = crate::MACHINE.read().await;
     let dir = tempfile::tempdir().expect("a directory for the test");

@@ -248,6 +248,7 @@ async fn log_without_identity_and_identity_without_log_do_not_start() {
     cluster.stop_all().await;
     let dir = cluster.data_dir(1);
     std::fs::rename(dir.join("identity"), dir.join("elsewhere")).unwrap();
+    std::fs::remove_file(dir.join("identity.copy")).unwrap();
     let refusal = cluster.start(1).await.err();
     assert!(matches!(refusal, Some(StartError::Desk(DeskError::LogWithoutIdentity { .. }))));
     std::fs::rename(dir.join("elsewhere"), dir.join("identity")).unwrap();
