@@ -276,7 +276,9 @@ fn config_of(options: &RaftOptions, group: GroupId) -> Result<Config, openraft::
         enable_pre_vote: Some(true),
         // A restarted leader asks again: its lease may be long over.
         enable_leader_restore: Some(false),
-        allow_log_reversion: Some(false),
+        // A log whose newest batch is damaged before another follows it is cut there: nothing tells it from one that was being written. It is
+        // filled up again; refusing it would stop the leader, which has done nothing wrong (docs/adr/0015).
+        allow_log_reversion: Some(true),
         install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
         max_payload_entries: options.append_entries_max,
         // Lag alone never costs a snapshot; only a purged log does.

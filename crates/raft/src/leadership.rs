@@ -45,7 +45,7 @@ pub(crate) fn leadership_of(metrics: &Metrics, lease: Duration) -> Leadership {
     Leadership { term: metrics.current_term, leader, is_leader: leads && has_quorum }
 }
 
-/// Keeps `current` up to date until Raft stops. The error that stopped it, if it was one.
+/// Keeps `current` up to date until Raft stops. What stopped it, unless it was shut down.
 pub(crate) async fn follow(
     raft: Raft,
     group: GroupId,
@@ -86,8 +86,10 @@ pub(crate) async fn follow(
             _ = tick.tick() => true,
         };
         if !open && raft.metrics().borrow_watched().running_state.is_ok() {
-            // The watches are closed and Raft does not say why: it was dropped.
-            return None;
+            // Raft has ended and does not say why: its task panicked. (A shutdown is announced before, and ends it in good order.)
+            current.send_if_modified(|old| std::mem::take(&mut old.is_leader));
+            let why = "its Raft task has ended; a panic is in the log".to_owned();
+            return Some(FatalError { group: Some(group), why });
         }
     }
 }

@@ -68,6 +68,7 @@ impl EffectSink for Sink {
 struct Running {
     runtime: Runtime,
     groups: Arc<Groups>,
+    wal: Arc<Wal>,
     committer: Committer,
 }
 
@@ -186,7 +187,7 @@ impl Cluster {
         let context = NodeContext {
             node: id,
             cluster: CLUSTER,
-            wal,
+            wal: Arc::clone(&wal),
             engine: Arc::clone(&node.engine),
             dialer: Arc::new(Tcp),
             executor: Arc::new(Threads),
@@ -207,7 +208,7 @@ impl Cluster {
         runtime.spawn(async move {
             Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(incoming).await
         });
-        node.running = Some(Running { runtime, groups, committer });
+        node.running = Some(Running { runtime, groups, wal, committer });
     }
 
     /// Starts a node with all groups.
@@ -250,9 +251,9 @@ impl Cluster {
 
     /// Ends a node as a kill does.
     pub fn kill(&mut self, id: u64) {
-        let Running { runtime, groups, committer } =
+        let Running { runtime, groups, wal, committer } =
             self.node_mut(id).running.take().expect("a running node");
-        drop(committer);
+        drop((committer, wal));
         runtime.shutdown_timeout(PATIENCE);
         drop(groups);
     }
@@ -261,6 +262,12 @@ impl Cluster {
     pub fn log_of(&self, id: u64) -> Arc<Wal> {
         assert!(!self.is_up(id), "node {id} is running");
         open_wal(self.node(id), &self.wal_options)
+    }
+
+    /// From now on, whoever gives a running node's log something to do panics.
+    pub fn plant_panic(&self, id: u64) {
+        let running = self.node(id).running.as_ref().expect("a running node");
+        running.wal.on_pending(Arc::new(|| panic!("planted")));
     }
 
     /// Ends a node in good order.

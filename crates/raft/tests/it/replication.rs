@@ -2,7 +2,7 @@
 
 use phalanx_raft::ProposeError;
 
-use crate::cluster::{Cluster, eventually, quiet, replica_of};
+use crate::cluster::{Cluster, eventually, propose_once, quiet, replica_of};
 
 #[test]
 fn many_proposers_make_the_same_machine_on_every_replica() {
@@ -114,4 +114,41 @@ fn a_restarted_replica_is_the_one_it_was() {
     cluster.open(follower, 1, replica_of(1, follower)).expect("opens under its own id");
     eventually("it follows", || (cluster.status(follower, 1).voters.len() == 3).then_some(()));
     cluster.agree(1);
+}
+
+#[test]
+fn a_replica_that_lost_its_newest_entry_is_filled_up_by_its_leader() {
+    let mut cluster = Cluster::start(1, quiet());
+    cluster.send(1, 5, b"kept");
+    cluster.agree(1);
+    let leader = cluster.leader(1);
+    let follower = cluster.others(leader)[0];
+    cluster.kill(follower);
+    {
+        let wal = cluster.log_of(follower);
+        let (_, last) = wal.state(1).last.expect("entries");
+        let kept = (wal.term_of(1, last - 1).expect("the one before"), last - 1);
+        wal.truncate_after(1, Some(kept), Box::new(|result| result.expect("truncate")));
+        while wal.commit_pending().expect("commit") {}
+    }
+    cluster.boot(follower);
+    cluster.send(1, 1, b"after");
+    cluster.agree(1);
+    assert_eq!(cluster.leader(1), leader);
+    assert_eq!(cluster.sent_total(follower, 1), 6);
+    cluster.no_fatal();
+}
+
+#[test]
+fn a_panic_in_the_raft_task_is_fatal() {
+    let cluster = Cluster::start(1, quiet());
+    let leader = cluster.leader(1);
+    cluster.plant_panic(leader);
+    let command = cluster.new_send(b"never written here");
+    let group = cluster.group(leader, 1);
+    let outcome = cluster.block_on(propose_once(&group, &command));
+    assert!(outcome.is_err(), "{outcome:?}");
+    let fatal = eventually("the node hears of it", || cluster.node(leader).fatal.lock().first().cloned());
+    assert_eq!(fatal.group, Some(1));
+    assert!(!group.leadership().borrow().is_leader);
 }
