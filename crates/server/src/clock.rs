@@ -2,7 +2,8 @@
 //!
 //! Machine time = time of the last entry + monotonic time since, slewed toward the wall clock by at most 5 %. Invariant: what
 //! [`MachineClock::now_ms`] answers while this replica leads never goes back, and never runs faster than 105 % of the monotonic
-//! clock, except for one jump forward when a whole cluster starts. A follower is re-anchored by every entry.
+//! clock. A follower keeps it by the entries it applies. A replica that has just started does not know how long it was away, so it
+//! is not *in step*: [`crate::timekeeper`] asks the others before such a replica leads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,6 +43,9 @@ impl Clock for SystemClock {
 
 /// The wall clock pulls machine time by at most one part in this many: 5 %.
 const SLEW_DIVISOR: u64 = 20;
+/// A follower believes the promptest entry of this time and of as much before it: one that comes late (a resent one, the end of a
+/// partition) must not set the clock back, and a leader that is slewed back must be followed.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// Machine time of one group, as this node would stamp it on an entry.
 pub struct MachineClock {
@@ -51,79 +55,153 @@ pub struct MachineClock {
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// Machine time at `at`, microseconds: slewing by 5 % of a millisecond must add up.
+    /// It is known how machine time went on while this process was not there.
+    in_step: bool,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Following(Window),
+    Leading(Running),
+}
+
+/// Machine time minus monotonic time, µs, of the promptest entries.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Duration,
+    newest: i64,
+    before: i64,
+}
+
+/// Machine time that runs by itself.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    /// Machine time at `at`, µs: slewing by 5 % of a millisecond must add up.
     value_us: u64,
-    /// Monotonic time that `value_us` belongs to.
     at: Duration,
-    /// An entry proposed after this process started has been seen.
-    live: bool,
-    /// This replica leads: its own running time counts, entries only confirm it.
-    leading: bool,
+}
+
+fn offset_us(time_us: u64, mono: Duration) -> i64 {
+    let time_us = i64::try_from(time_us).unwrap_or(i64::MAX);
+    time_us.saturating_sub(mono.as_micros() as i64)
+}
+
+impl Window {
+    fn at(time_us: u64, mono: Duration) -> Self {
+        let offset = offset_us(time_us, mono);
+        Self { began: mono, newest: offset, before: offset }
+    }
+
+    fn observe(&mut self, time_us: u64, mono: Duration) {
+        let offset = offset_us(time_us, mono);
+        if mono.saturating_sub(self.began) >= WINDOW {
+            *self = Self { began: mono, newest: offset, before: self.newest };
+        } else {
+            self.newest = self.newest.max(offset);
+        }
+    }
+
+    fn time_us(&self, mono: Duration) -> u64 {
+        let offset = self.newest.max(self.before);
+        offset.saturating_add(mono.as_micros() as i64).max(0) as u64
+    }
+}
+
+impl Running {
+    /// The time at `mono`, pulled toward `wall_us`.
+    fn advanced(self, mono: Duration, wall_us: u64) -> Self {
+        let elapsed_us = mono.saturating_sub(self.at).as_micros() as u64;
+        let straight_us = self.value_us.saturating_add(elapsed_us);
+        let slew_max_us = elapsed_us / SLEW_DIVISOR;
+        let slowest_us = straight_us.saturating_sub(slew_max_us);
+        let value_us = wall_us.clamp(slowest_us, straight_us.saturating_add(slew_max_us));
+        Self { value_us, at: mono.max(self.at) }
+    }
 }
 
 impl MachineClock {
     /// A clock that has seen no entry.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let at = clock.monotonic();
-        Self { clock, state: Mutex::new(State { value_us: 0, at, live: false, leading: false }) }
+        let window = Window::at(0, clock.monotonic());
+        Self { clock, state: Mutex::new(State { in_step: false, mode: Mode::Following(window) }) }
     }
 
-    /// An entry with this machine time was applied; `live` unless it is being replayed from what the log held at the start.
-    pub fn observe(&self, entry_ms: TimestampMs, live: bool) {
+    /// An entry with this machine time was applied.
+    pub fn observe(&self, entry_ms: TimestampMs) {
         let mono = self.clock.monotonic();
-        let mut state = self.state.lock();
-        state.live |= live;
+        let wall_us = self.wall_us();
         let entry_us = entry_ms.saturating_mul(1000);
-        if !state.leading || entry_us > state.advanced(mono, None).value_us {
-            state.value_us = entry_us;
-            state.at = mono;
+        match &mut self.state.lock().mode {
+            Mode::Following(window) => window.observe(entry_us, mono),
+            // Its own entries only confirm a leader's time; those of the term before are applied in its own as well.
+            Mode::Leading(running) => {
+                let now = running.advanced(mono, wall_us);
+                *running = Running { value_us: now.value_us.max(entry_us), ..now };
+            }
         }
     }
 
-    /// This replica leads a new term. When no live entry has been seen, the whole cluster was down: machine time jumps forward to
-    /// the wall clock.
+    /// Whether this replica knows machine time, rather than only the time of the last entry in its log.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        self.state.lock().in_step
+    }
+
+    /// Machine time is at least this now. It ends being out of step, and changes nothing afterwards.
+    pub fn adopt(&self, time_ms: TimestampMs) {
+        let mono = self.clock.monotonic();
+        let mut state = self.state.lock();
+        if state.in_step {
+            return;
+        }
+        state.in_step = true;
+        if let Mode::Following(window) = &mut state.mode {
+            let time_us = time_ms.saturating_mul(1000).max(window.time_us(mono));
+            *window = Window::at(time_us, mono);
+        }
+    }
+
+    /// This replica leads a new term: machine time goes on from here.
     pub fn begin_term(&self) {
         let mono = self.clock.monotonic();
-        let wall_us = self.clock.wall_ms().saturating_mul(1000);
         let mut state = self.state.lock();
-        let mut next = state.advanced(mono, None);
-        if !state.live {
-            next.value_us = next.value_us.max(wall_us);
+        if let Mode::Following(window) = state.mode {
+            state.mode = Mode::Leading(Running { value_us: window.time_us(mono), at: mono });
         }
-        next.live = true;
-        next.leading = true;
-        *state = next;
     }
 
     /// This replica no longer leads.
     pub fn end_term(&self) {
-        self.state.lock().leading = false;
+        let (mono, wall_us) = (self.clock.monotonic(), self.wall_us());
+        let mut state = self.state.lock();
+        if let Mode::Leading(running) = state.mode {
+            state.mode = Mode::Following(Window::at(running.advanced(mono, wall_us).value_us, mono));
+        }
     }
 
     /// Machine time now, ms.
     #[must_use]
     pub fn now_ms(&self) -> TimestampMs {
-        let mono = self.clock.monotonic();
-        let wall_us = self.clock.wall_ms().saturating_mul(1000);
-        let mut state = self.state.lock();
-        *state = state.advanced(mono, Some(wall_us));
-        state.value_us / 1000
+        let (mono, wall_us) = (self.clock.monotonic(), self.wall_us());
+        match &mut self.state.lock().mode {
+            Mode::Following(window) => window.time_us(mono) / 1000,
+            Mode::Leading(running) => {
+                *running = running.advanced(mono, wall_us);
+                running.value_us / 1000
+            }
+        }
     }
-}
 
-impl State {
-    /// The state at `mono`, pulled toward `wall_us` if given.
-    fn advanced(&self, mono: Duration, wall_us: Option<u64>) -> State {
-        let elapsed_us = mono.saturating_sub(self.at).as_micros() as u64;
-        let straight_us = self.value_us.saturating_add(elapsed_us);
-        let slew_max_us = elapsed_us / SLEW_DIVISOR;
-        let value_us = match wall_us {
-            None => straight_us,
-            Some(wall_us) => wall_us
-                .clamp(straight_us.saturating_sub(slew_max_us), straight_us.saturating_add(slew_max_us)),
-        };
-        State { value_us, at: mono.max(self.at), ..*self }
+    /// The node's wall clock, ms since the Unix epoch.
+    #[must_use]
+    pub fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
+    fn wall_us(&self) -> u64 {
+        self.clock.wall_ms().saturating_mul(1000)
     }
 }
 
@@ -154,7 +232,15 @@ mod tests {
         }
     }
 
-    fn at(wall_ms: u64) -> (Arc<FakeClock>, MachineClock) {
+    /// A clock that leads since `wall_ms`.
+    fn leading(wall_ms: u64) -> (Arc<FakeClock>, MachineClock) {
+        let (fake, clock) = following(wall_ms);
+        clock.adopt(wall_ms);
+        clock.begin_term();
+        (fake, clock)
+    }
+
+    fn following(wall_ms: u64) -> (Arc<FakeClock>, MachineClock) {
         let fake = Arc::new(FakeClock::default());
         fake.set_wall(wall_ms);
         let clock = MachineClock::new(fake.clone());
@@ -163,8 +249,7 @@ mod tests {
 
     #[test]
     fn wall_clock_step_pulls_by_at_most_five_percent() {
-        let (fake, clock) = at(1_000_000);
-        clock.begin_term();
+        let (fake, clock) = leading(1_000_000);
         assert_eq!(clock.now_ms(), 1_000_000);
         fake.set_wall(9_000_000);
         fake.pass(1000);
@@ -176,8 +261,7 @@ mod tests {
 
     #[test]
     fn slew_adds_up_over_many_short_reads() {
-        let (fake, clock) = at(1_000_000);
-        clock.begin_term();
+        let (fake, clock) = leading(1_000_000);
         fake.set_wall(9_000_000);
         for _ in 0..1000 {
             fake.pass(1);
@@ -188,34 +272,68 @@ mod tests {
 
     #[test]
     fn time_goes_on_while_the_group_is_idle() {
-        let (fake, clock) = at(5_000);
-        clock.observe(5_000, true);
+        let (fake, clock) = following(5_000);
+        clock.observe(5_000);
         fake.pass(700);
         clock.begin_term();
         assert_eq!(clock.now_ms(), 5_700);
     }
 
     #[test]
-    fn start_of_the_whole_cluster_jumps_forward_to_the_wall_clock() {
-        let (_fake, clock) = at(3_600_000);
-        clock.observe(1_000, false);
+    fn restarted_replica_takes_the_time_that_is_adopted_and_no_other() {
+        let (fake, clock) = following(3_600_000);
+        clock.observe(1_000);
+        assert!(!clock.is_in_step());
+        clock.adopt(8_000);
+        assert!(clock.is_in_step());
+        clock.adopt(90_000);
+        fake.pass(10);
         clock.begin_term();
-        assert_eq!(clock.now_ms(), 3_600_000);
+        assert_eq!(clock.now_ms(), 8_010);
     }
 
     #[test]
-    fn takeover_in_a_running_cluster_does_not_jump() {
-        let (_fake, clock) = at(3_600_000);
-        clock.observe(1_000, true);
+    fn adopted_time_is_never_before_an_applied_entry() {
+        let (_fake, clock) = following(3_600_000);
+        clock.observe(5_000);
+        clock.adopt(1_000);
+        assert_eq!(clock.now_ms(), 5_000);
+    }
+
+    #[test]
+    fn takeover_does_not_jump_to_the_wall_clock() {
+        let (_fake, clock) = following(3_600_000);
+        clock.observe(1_000);
         clock.begin_term();
         assert_eq!(clock.now_ms(), 1_000);
     }
 
     #[test]
+    fn late_entry_does_not_set_a_follower_back() {
+        let (fake, clock) = following(0);
+        clock.observe(100_000);
+        fake.pass(60_000);
+        clock.observe(100_500); // after a minute's partition
+        clock.observe(159_900);
+        assert_eq!(clock.now_ms(), 160_000);
+    }
+
+    #[test]
+    fn follower_goes_along_with_a_leader_that_is_slewed_back() {
+        let (fake, clock) = following(0);
+        for second in 0..600 {
+            clock.observe(1_000_000 + second * 950);
+            fake.pass(1_000);
+        }
+        let leader = 1_000_000 + 600 * 950;
+        let ahead = clock.now_ms() - leader;
+        assert!(ahead <= 50 * 2 * WINDOW.as_secs() + 50, "{ahead} ms ahead after ten minutes");
+    }
+
+    #[test]
     fn never_behind_an_applied_entry_and_never_back() {
-        let (fake, clock) = at(1_000);
-        clock.begin_term();
-        clock.observe(50_000, true);
+        let (fake, clock) = leading(1_000);
+        clock.observe(50_000);
         assert!(clock.now_ms() >= 50_000);
         fake.set_wall(0);
         let before = clock.now_ms();

@@ -17,6 +17,7 @@ use crate::peers::Peers;
 use crate::reseat;
 use crate::shard::{CATALOG, Shard};
 use crate::sink::Sink;
+use crate::timekeeper::Timekeeper;
 
 /// Pause before a replica that did not open, or a group that could not be founded, is tried again.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
@@ -89,8 +90,6 @@ impl Hosting {
     /// What trying again cannot heal.
     pub async fn open(&self, hosted: &Hosted) -> Result<Arc<Shard>, HostError> {
         let group = hosted.planned.group;
-        let last = self.wal.state(group).last.map_or(0, |(_, index)| index);
-        self.sink.replays_until(group, last);
         let kind = if group == CATALOG { MachineKind::Catalog } else { MachineKind::Shard(group) };
         let members = self.members(&hosted.planned);
         let peers = members.values().filter(|peer| peer.node != self.identity.node).cloned().collect();
@@ -135,7 +134,7 @@ impl Hosting {
                 self.stop.clone(),
             ));
         }
-        Ok(self.shard(opened))
+        Ok(self.shard(opened, &hosted.planned))
     }
 
     /// Waits until a majority of the group serves without this node. Otherwise what this node still holds of it, damaged as it is, may be
@@ -186,12 +185,14 @@ impl Hosting {
         members.collect()
     }
 
-    fn shard(&self, group: Arc<Group>) -> Arc<Shard> {
+    fn shard(&self, group: Arc<Group>, planned: &PlanGroup) -> Arc<Shard> {
         let id = group.id();
+        let others = planned.replicas.iter().map(|row| row.1).filter(|node| *node != self.identity.node);
         let clock = self.sink.clock_of(id);
         let batcher = Batcher::spawn(Arc::new(Arc::clone(&group)), Arc::clone(&clock), self.stop.clone());
+        let timekeeper = Timekeeper::new(id, Arc::clone(&clock), Arc::clone(&self.peers), others.collect());
         let (due, applied) = (self.sink.due_of(id), self.sink.applied_of(id));
-        Arc::new(Shard { group, clock, batcher, due, applied })
+        Arc::new(Shard { group, clock, timekeeper, batcher, due, applied })
     }
 
     /// Waits until [`Hosting::note_started`] is done.

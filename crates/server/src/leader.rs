@@ -1,4 +1,4 @@
-//! What a leader does unasked: open its term, and tick.
+//! What a leader does unasked: open its term once it knows the time, and tick.
 //!
 //! One task for each hosted group. Invariant: `TermStart` is the first batch of a term, before anything that a client asked for; the
 //! batcher is open only while its term is this replica's.
@@ -24,16 +24,21 @@ const QUORUM_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a refused `TermStart`.
 const TERM_RETRY: Duration = Duration::from_millis(20);
 
-/// Follows the leadership of `shard` until `stop`.
+/// Keeps the time of `shard` and follows its leadership until `stop`.
 pub async fn drive(shard: Arc<Shard>, dispatcher: Arc<Dispatcher>, stop: CancellationToken) {
+    let time = stop.run_until_cancelled(shard.timekeeper.follow());
+    tokio::join!(time, follow(&shard, &dispatcher, &stop));
+}
+
+async fn follow(shard: &Shard, dispatcher: &Dispatcher, stop: &CancellationToken) {
     let mut leadership = shard.group.leadership();
     let mut opened = 0;
     loop {
         let now = leadership.borrow_and_update().clone();
         let changed = if now.is_leader && now.term == opened {
-            stop.run_until_cancelled(give_away(&shard)).await
+            stop.run_until_cancelled(give_away(shard)).await
         } else if now.is_leader {
-            let led = lead(&shard, &dispatcher, &now, &mut leadership, &mut opened);
+            let led = lead(shard, dispatcher, &now, &mut leadership, &mut opened);
             stop.run_until_cancelled(led).await
         } else {
             stop.run_until_cancelled(async { leadership.changed().await.is_ok() }).await
@@ -53,6 +58,10 @@ async fn lead(
     leadership: &mut watch::Receiver<Leadership>,
     opened: &mut u64,
 ) -> bool {
+    tokio::select! {
+        alive = term_over(now, leadership) => return alive,
+        () = shard.timekeeper.ready_to_lead() => {}
+    }
     shard.clock.begin_term();
     dispatcher.lead(shard.id(), now.term);
     if let Err(end) = open_term(shard, now.term, leadership).await {

@@ -29,6 +29,7 @@ pub mod hosting;
 pub mod leader;
 pub mod shard;
 pub mod sink;
+pub mod timekeeper;
 
 pub mod admin_http;
 pub mod bootstrap;

@@ -6,7 +6,7 @@ use phalanx_proto::raft::v1::node_server::Node;
 use phalanx_proto::raft::v1::{
     CarryOutRequest, CarryOutResponse, HelloRequest, HelloResponse, LeaderRequest, LeaderResponse,
     LookupRequest, LookupResponse, PrepareRequest, PrepareResponse, ReplaceReplicaRequest,
-    ReplaceReplicaResponse,
+    ReplaceReplicaResponse, TimeRequest, TimeResponse,
 };
 use phalanx_raft::PeerNode;
 use phalanx_state_machine::command::{Command, CommandKind};
@@ -74,6 +74,17 @@ impl Node for NodeService {
         let own = self.desk.node();
         let leader = leadership.and_then(|now| now.leader.filter(|(_, node)| *node != own || now.is_leader));
         Ok(Response::new(LeaderResponse { leader_node: leader.map_or(0, |(_, node)| node) }))
+    }
+
+    async fn time(&self, request: Request<TimeRequest>) -> Result<Response<TimeResponse>, Status> {
+        let group = request.get_ref().group;
+        let shard = self.state()?.shard(group).ok_or_else(|| status::not_leader(group, None))?;
+        let clock = &shard.clock;
+        Ok(Response::new(TimeResponse {
+            in_step: clock.is_in_step(),
+            machine_time_ms: clock.now_ms(),
+            wall_ms: clock.wall_ms(),
+        }))
     }
 
     async fn carry_out(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use phalanx_proto::raft::v1::node_client::NodeClient;
-use phalanx_proto::raft::v1::{HelloRequest, LeaderRequest, LookupRequest};
+use phalanx_proto::raft::v1::{HelloRequest, LeaderRequest, LookupRequest, TimeRequest, TimeResponse};
 use phalanx_raft::{Dialer, Purpose};
 use phalanx_state_machine::catalog::QueueEntry;
 use phalanx_state_machine::ids::{GroupId, Id128, NodeId};
@@ -107,6 +107,15 @@ impl Peers {
         let mut client = NodeClient::new(self.channel(node)?);
         let answer = tokio::time::timeout(ASK_DEADLINE, client.leader(request)).await.ok()?.ok()?;
         Some(answer.into_inner().leader_node).filter(|leader| *leader > 0)
+    }
+
+    /// The time of a group as a node's replica keeps it; `None` when it does not answer.
+    pub async fn ask_time(&self, node: NodeId, group: GroupId) -> Option<TimeResponse> {
+        let mut request = Request::new(TimeRequest { group });
+        request.set_timeout(ASK_DEADLINE);
+        let mut client = NodeClient::new(self.channel(node)?);
+        let answer = tokio::time::timeout(ASK_DEADLINE, client.time(request)).await.ok()?.ok()?;
+        Some(answer.into_inner())
     }
 
     /// Asks the catalog's leader for the row under a name.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::batcher::Batcher;
 use crate::clock::MachineClock;
+use crate::timekeeper::Timekeeper;
 
 /// The catalog's group.
 pub const CATALOG: GroupId = 0;
@@ -19,6 +20,8 @@ pub struct Shard {
     pub group: Arc<Group>,
     /// Machine time, as this node would stamp it.
     pub clock: Arc<MachineClock>,
+    /// Sets it after a start.
+    pub timekeeper: Timekeeper,
     /// The way into its log, while this node leads.
     pub batcher: Arc<Batcher>,
     /// When a `Tick` would do something, as of the entry applied last.

@@ -26,8 +26,6 @@ struct Track {
     clock: Arc<MachineClock>,
     due: watch::Sender<Option<TimestampMs>>,
     applied: watch::Sender<u64>,
-    /// Entries up to this index were in the log when the group was opened: they are being replayed.
-    replay_until: Mutex<u64>,
 }
 
 impl Sink {
@@ -44,15 +42,9 @@ impl Sink {
                 clock: Arc::new(MachineClock::new(Arc::clone(&self.clock))),
                 due: watch::Sender::new(None),
                 applied: watch::Sender::new(0),
-                replay_until: Mutex::new(0),
             })
         });
         Arc::clone(track)
-    }
-
-    /// Names the last entry that the group's log holds before it is opened.
-    pub fn replays_until(&self, group: GroupId, index: u64) {
-        *self.track(group).replay_until.lock() = index;
     }
 
     /// The machine clock of a group.
@@ -77,8 +69,7 @@ impl Sink {
 impl EffectSink for Sink {
     fn applied(&self, group: GroupId, machine: &Machine, effects: Vec<Effect>) {
         let track = self.track(group);
-        let live = machine.applied_index() > *track.replay_until.lock();
-        track.clock.observe(machine.now_ms(), live);
+        track.clock.observe(machine.now_ms());
         let due = machine.next_due_ms();
         track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
         track.applied.send_replace(machine.applied_index());

@@ -11,6 +11,7 @@ mod groups;
 mod index;
 mod leaders;
 mod lost;
+mod machine_time;
 mod one_token;
 mod reads;
 mod remembered;
@@ -45,6 +46,7 @@ pub const ALL: &[(&str, Rule)] = &[
     ("equal-digests", digests::check),
     ("one-leader-per-term", leaders::check),
     ("applied-never-back", applied::check),
+    ("machine-time", machine_time::check),
     ("no-unplanned-stop", stops::check),
 ];
 
