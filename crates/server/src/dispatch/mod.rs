@@ -116,10 +116,10 @@ impl Dispatcher {
         if let Some(same) = slots.iter().position(|slot| slot.incarnation() == incarnation) {
             // The same attach again: the answer of the first was lost on the way.
             std::mem::replace(&mut slots[same], slot).end(StreamEnd::Replaced);
-        } else {
-            slots.push(slot);
-            queue.stream_count += 1;
+            return Ok(events.replacing());
         }
+        slots.push(slot);
+        queue.stream_count += 1;
         Ok(events)
     }
 

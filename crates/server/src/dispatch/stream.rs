@@ -100,6 +100,7 @@ pub struct StreamEvents {
     uid: QueueUid,
     consumer: Id128,
     registration: u64,
+    replaces: bool,
     events: mpsc::Receiver<StreamEvent>,
     limit: Arc<AtomicUsize>,
     end: Arc<End>,
@@ -117,7 +118,8 @@ pub(super) fn open(
     let end = Arc::new(End::default());
     let slot =
         Slot { incarnation, registration, events: sender, limit: Arc::clone(&limit), end: Arc::clone(&end) };
-    let events = StreamEvents { desk, uid, consumer, registration, events: receiver, limit, end };
+    let events =
+        StreamEvents { desk, uid, consumer, registration, replaces: false, events: receiver, limit, end };
     (slot, events)
 }
 
@@ -142,6 +144,17 @@ impl StreamEvents {
             end.token.cancelled().await;
             end.reason()
         }
+    }
+
+    pub(super) fn replacing(mut self) -> Self {
+        self.replaces = true;
+        self
+    }
+
+    /// It has taken the place of one with the same incarnation, which may be attached: the machine knows them as one.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.replaces
     }
 
     /// The stream is attached, with this window; what its consumer had in hand from before, be it more than that, waits for it by now.

@@ -15,10 +15,14 @@ use phalanx_server::seams::Seams;
 use phalanx_server::status::{self, Reason};
 use phalanx_storage::wal::Wal;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::support::{SOON, eventually};
-use crate::talk::{receive_request, send_request, settle_item, settle_request, tokens};
+use crate::talk::{
+    Consumer, attach, receive_request, send_request, settle_item, settle_request, texts, tokens,
+};
 
 /// Commits only while the gate is open.
 struct GatedDrive {
@@ -96,35 +100,68 @@ impl Lone {
     fn messages(&self) -> MessagesClient<Channel> {
         MessagesClient::new(self.channel())
     }
+
+    async fn create_orders(&self) {
+        eventually("the queue is created", async || {
+            let request =
+                v1::CreateQueueRequest { name: "orders".to_owned(), ..v1::CreateQueueRequest::default() };
+            QueuesClient::new(self.channel()).create_queue(request).await.ok()
+        })
+        .await;
+    }
+
+    /// Stops the log, and sends until sends are refused.
+    async fn overload(&self) -> Vec<Sending> {
+        self.gate.store(false, Ordering::Release);
+        // Three connections: each takes a bounded number of calls at a time.
+        let clients = [self.messages(), self.messages(), self.messages()];
+        let sends = (0..48).map(|number| spawn_send(&clients[number as usize % 3], number, 900 * 1024));
+        let sends: Vec<_> = sends.collect();
+        eventually("some are refused while the log stands", async || {
+            sends.iter().any(JoinHandle::is_finished).then_some(())
+        })
+        .await;
+        sends
+    }
+
+    /// As [`Self::overload`], until there is no room for the smallest of them either.
+    async fn fill_up(&self) -> Vec<Sending> {
+        let mut sends = self.overload().await;
+        for halvings in 0..12_u64 {
+            let client = self.messages();
+            for number in 0..4 {
+                sends.push(spawn_send(&client, 100 + 4 * halvings + number, (512 * 1024) >> halvings));
+            }
+        }
+        let mut tiny = Vec::new();
+        eventually("the smallest is refused", async || {
+            tiny.push(spawn_send(&self.messages(), 1_000 + tiny.len() as u64, 1));
+            tiny.iter().any(JoinHandle::is_finished).then_some(())
+        })
+        .await;
+        sends.append(&mut tiny);
+        sends
+    }
+}
+
+type Sending = JoinHandle<Result<tonic::Response<v1::SendResponse>, Status>>;
+
+fn spawn_send(client: &MessagesClient<Channel>, number: u64, bytes: usize) -> Sending {
+    let mut client = client.clone();
+    let mut request = send_request("orders", &[&"x".repeat(bytes)]);
+    request.request_id = [[0; 8], (number + 1).to_be_bytes()].concat().into();
+    tokio::spawn(async move { client.send(request).await })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overload_is_refused_early_settles_still_get_in_and_what_was_accepted_is_kept() {
     let lone = Lone::start().await;
-    eventually("the queue is created", async || {
-        let request =
-            v1::CreateQueueRequest { name: "orders".to_owned(), ..v1::CreateQueueRequest::default() };
-        QueuesClient::new(lone.channel()).create_queue(request).await.ok()
-    })
-    .await;
+    lone.create_orders().await;
     lone.messages().send(send_request("orders", &["first"])).await.unwrap();
     let first = lone.messages().receive(receive_request("orders", 1, 1, Duration::ZERO)).await.unwrap();
     let held = tokens(&first.into_inner().deliveries);
 
-    lone.gate.store(false, Ordering::Release);
-    let body = "x".repeat(900 * 1024);
-    // Three connections: each takes a bounded number of calls at a time.
-    let clients = [lone.messages(), lone.messages(), lone.messages()];
-    let sends = (0..48).map(|number| {
-        let (mut client, mut request) = (clients[number % 3].clone(), send_request("orders", &[&body]));
-        request.request_id = vec![number as u8 + 1; 16].into();
-        tokio::spawn(async move { client.send(request).await })
-    });
-    let sends: Vec<_> = sends.collect();
-    let refused = eventually("some are refused while the log stands", async || {
-        sends.iter().any(tokio::task::JoinHandle::is_finished).then_some(())
-    });
-    refused.await;
+    let sends = lone.overload().await;
     let mut settling = lone.messages();
     let item = settle_item(v1::SettleAction::Ack, &held);
     let settle = tokio::spawn(async move { settling.settle(settle_request("orders", 1, item)).await });
@@ -147,5 +184,34 @@ async fn overload_is_refused_early_settles_still_get_in_and_what_was_accepted_is
     let request = v1::GetQueueRequest { name: "orders".to_owned(), ..v1::GetQueueRequest::default() };
     let info = QueuesClient::new(lone.channel()).get_queue(request).await.unwrap().into_inner();
     assert_eq!(info.ready, accepted, "all that was accepted, and nothing else");
+    lone.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_repetition_of_an_attach_leaves_no_consumer_that_nobody_reads_for() {
+    let lone = Lone::start().await;
+    lone.create_orders().await;
+    let first = Consumer::attach(lone.channel(), attach("orders", 1, 1, 100)).await.expect("attached");
+    let sends = lone.fill_up().await;
+    let again = tokio::spawn(Consumer::attach(lone.channel(), attach("orders", 1, 1, 100)));
+    // Its place is taken: its stream ends.
+    let mut first = first;
+    while matches!(first.frame().await, Ok(Some(()))) {}
+    lone.gate.store(true, Ordering::Release);
+    let refused = tokio::time::timeout(SOON, again).await.unwrap().unwrap().err().expect("no room for it");
+    assert!(status::is(&refused, Reason::Overloaded), "{refused:?}");
+    join_all(sends).await;
+    // It holds what it was given before, and is given nothing more: all that comes now is for the other one.
+    let mut wanted = attach("orders", 2, 1, 2_000);
+    wanted.window = Some(v1::Window { messages: 2_000, bytes: 64 * 1024 * 1024 });
+    let mut other = Consumer::attach(lone.channel(), wanted).await.expect("attached");
+    for number in 0..8 {
+        let mut request = send_request("orders", &["new"]);
+        request.request_id = vec![number + 1; 16].into();
+        lone.messages().send(request).await.expect("there is room again");
+    }
+    while texts(&other.deliveries).iter().filter(|text| *text == "new").count() < 8 {
+        other.frame().await.expect("the stream goes on").expect("the stream goes on");
+    }
     lone.node.shutdown().await;
 }

@@ -131,38 +131,47 @@ impl Session {
             RegisterError::NotLeading => self.moved(),
             RegisterError::TooMany => status::new(Reason::TooManyConsumers, error.to_string()),
         })?;
-        let lost = match shard.batcher.submit(wanted.command(local.uid)).await {
+        let refused: Status = match shard.batcher.submit(wanted.command(local.uid)).await {
             Ok(Reply::Attached { lost }) => {
                 events.attached(wanted.window.messages);
-                lost
+                return Ok(self.attached(events, lost));
             }
-            Ok(other) => return Err(unexpected(other)),
-            Err(error) => {
-                if let WriteError::OutcomeUnknown { .. } = error {
-                    drop(events);
-                    self.detach().await;
-                }
-                return Err(error.into());
+            Ok(other) => unexpected(other),
+            Err(WriteError::OutcomeUnknown { group }) => {
+                drop(events);
+                self.detach().await;
+                return Err(WriteError::OutcomeUnknown { group }.into());
             }
+            Err(error) => error.into(),
         };
+        // Nothing was attached now, but the stream whose place this one took may have been, and nobody reads for it any more.
+        if events.replaces() {
+            drop(events);
+            self.detach().await;
+        }
+        Err(refused)
+    }
+
+    fn attached(&self, events: StreamEvents, lost: Vec<Token>) -> Attached<'_> {
+        let (local, wanted) = (&self.local, &self.wanted);
         let mut outbox = Outbox::default();
         let lease_ms = match wanted.lease_ms {
             0 => resolve(&local.settings).lease_ms,
             lease_ms => lease_ms,
         };
         outbox.attached(lost, lease_ms);
-        Ok(Attached {
+        Attached {
             local,
             wanted,
             stop: &self.stop,
             events,
             taken: Vec::new(),
             reading: None,
-            pipeline: Pipeline::new(Arc::clone(&shard.batcher)),
+            pipeline: Pipeline::new(Arc::clone(&local.shard.batcher)),
             outbox,
             input_over: false,
             end: None,
-        })
+        }
     }
 
     /// Detaches, however often it takes: an attached consumer without a stream would be given messages that nobody gets.
