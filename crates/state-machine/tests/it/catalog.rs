@@ -203,14 +203,14 @@ fn update_gives_a_new_version_and_waits_for_its_confirmation() {
     let uid = row(driver.one(create("q"))).uid;
     assert_eq!(pending(&driver), [uid]);
     driver.one(confirm(uid, 1));
-    assert_eq!(pending(&driver), []);
+    assert_eq!(pending(&driver), Vec::<u64>::new());
     let entry = row(driver.one(update("q", 5_000, 1)));
     assert_eq!((entry.version, entry.confirmed_version, entry.settings.lease_ms), (2, 1, 5_000));
     assert_eq!(pending(&driver), [uid]);
     driver.one(confirm(uid, 1));
     assert_eq!(pending(&driver), [uid], "a late confirmation of the version before");
     driver.one(confirm(uid, 2));
-    assert_eq!(pending(&driver), []);
+    assert_eq!(pending(&driver), Vec::<u64>::new());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bounded;
 mod catalog;
+mod failover;
 mod garbage;
 mod golden;
 mod large;
