@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use phalanx_state_machine::command::{Command, CommandKind};
+use phalanx_state_machine::command::{Command, CommandKind, SettleItem};
+use phalanx_state_machine::limits::WINDOW_MESSAGES_MAX;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{COMMAND_BYTES_MIN, WAITING_BYTES_MAX, WAITING_BYTES_RESERVED};
+use super::limits::{COMMAND_BYTES_MIN, TOKENS_PER_BYTE, WAITING_BYTES_MAX, WAITING_BYTES_RESERVED};
 
 /// What a command may use, and when it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +43,23 @@ impl Class {
     }
 }
 
-/// Bytes a command counts for.
+/// Bytes a command counts for: those it has, and for a settle what applying it may take.
 pub(super) fn cost(command: &Command) -> usize {
-    command.encoded_len().max(COMMAND_BYTES_MIN)
+    let reach = match &command.kind {
+        Some(CommandKind::Settle(settle)) => settle.items.iter().map(reach).sum(),
+        _ => 0,
+    };
+    command.encoded_len().saturating_add(reach / TOKENS_PER_BYTE).max(COMMAND_BYTES_MIN)
+}
+
+/// Most tokens that an item of a settle may concern.
+fn reach(item: &SettleItem) -> usize {
+    if item.up_to > 0 {
+        return WINDOW_MESSAGES_MAX as usize;
+    }
+    let spans = item.tokens.iter().map(|range| range.last.saturating_sub(range.first).saturating_add(1));
+    let all = spans.fold(0_u64, u64::saturating_add).min(u64::from(WINDOW_MESSAGES_MAX));
+    usize::try_from(all).unwrap_or(usize::MAX)
 }
 
 /// A place among what waits; dropping it frees the place.
@@ -93,4 +108,27 @@ fn take(budget: &Arc<Semaphore>, bytes: usize, total: usize) -> Option<Room> {
     let permits = bytes.min(total) as u32;
     let permit = Arc::clone(budget).try_acquire_many_owned(permits).ok()?;
     Some(Room { _permit: permit })
+}
+
+#[cfg(test)]
+mod tests {
+    use phalanx_state_machine::command::{Settle, TokenRange};
+
+    use super::*;
+
+    fn settle(items: Vec<SettleItem>) -> usize {
+        cost(&Command::from(CommandKind::Settle(Settle { items, ..Settle::default() })))
+    }
+
+    #[test]
+    fn settle_counts_for_what_it_may_concern() {
+        let one =
+            |first, last| SettleItem { tokens: vec![TokenRange { first, last }], ..SettleItem::default() };
+        assert_eq!(settle(vec![one(1, 1)]), COMMAND_BYTES_MIN);
+        let all = SettleItem { up_to: 9, ..SettleItem::default() };
+        assert!(settle(vec![all.clone()]) >= WINDOW_MESSAGES_MAX as usize / TOKENS_PER_BYTE);
+        assert!(settle(vec![one(0, u64::MAX)]) >= WINDOW_MESSAGES_MAX as usize / TOKENS_PER_BYTE);
+        assert_eq!(settle(vec![one(5, 1)]), COMMAND_BYTES_MIN, "malformed: it concerns nothing");
+        assert!(settle(vec![all; 100]) > WINDOW_MESSAGES_MAX as usize);
+    }
 }

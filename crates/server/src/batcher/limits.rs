@@ -29,6 +29,9 @@ pub const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const WAITING_BYTES_RESERVED: usize = 2 * 1024 * 1024;
 /// A command counts at least this much, so that the byte bounds bound the number of commands too.
 pub const COMMAND_BYTES_MIN: usize = 256;
+/// Tokens that a settle may concern count as one byte: a few bytes can extend all leases of the largest window, and an entry must not
+/// be made of thousands of such.
+pub const TOKENS_PER_BYTE: usize = 16;
 
 /// Deadline of a command whose submitter names none.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
