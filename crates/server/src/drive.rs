@@ -129,8 +129,12 @@ fn run(wal: &Wal, signal: &Signal) -> Result<(), phalanx_storage::Error> {
         // Entries that are refused for want of space wake nobody: whether there is some again is for this loop to find out.
         prepared &= !wal.is_full();
         if !marked {
-            wal.mark_idle()?;
-            marked = true;
+            marked = match wal.mark_idle() {
+                Ok(()) => true,
+                // It stays in flight and is written before anything else, once there is space.
+                Err(phalanx_storage::Error::DiskFull { .. }) => false,
+                Err(error) => return Err(error),
+            };
         }
     }
 }
