@@ -22,6 +22,9 @@ pub trait EffectSink: Send + Sync + 'static {
     /// Called in the apply path of every replica, leader or not, once for each entry and in the order of the log, while the
     /// machine is locked. Must not block and must not call back into the group.
     fn applied(&self, group: GroupId, machine: &Machine, effects: Vec<Effect>);
+
+    /// A `CheckDigest` showed that this replica's state is not the one its leader had after entry `index`. Called under the same rules.
+    fn diverged(&self, group: GroupId, index: u64);
 }
 
 /// Runs jobs that block: checkpoints, snapshots, read-back. Production: a bounded number of threads of its own.

@@ -14,6 +14,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::RwLock;
 use phalanx_state_machine::machine::{Entry as MachineEntry, Machine};
+use phalanx_state_machine::reply::Reply;
 use phalanx_storage::checkpoint::ManifestFields;
 use phalanx_storage::fail_point::{FailPoint, Persist, Step};
 
@@ -150,6 +151,9 @@ impl MachineStore {
         let Some(decoded) = decoded else { return Ok(Replies::default()) };
         let applied = state.machine.apply(decoded);
         self.inner.sink.applied(self.inner.group, &state.machine, applied.effects);
+        if applied.replies.iter().any(|reply| matches!(reply, Reply::Digest { agrees: false })) {
+            self.inner.sink.diverged(self.inner.group, index);
+        }
         Ok(Replies(applied.replies))
     }
 

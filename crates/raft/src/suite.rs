@@ -35,6 +35,10 @@ struct Ignore;
 
 impl EffectSink for Ignore {
     fn applied(&self, _: u64, _: &Machine, _: Vec<Effect>) {}
+
+    fn diverged(&self, group: u64, index: u64) {
+        panic!("group {group} diverged at {index}");
+    }
 }
 
 /// Commits what waits in a log until it is dropped.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_raft::{Leadership, ProposeError};
-use phalanx_state_machine::command::{Batch, Command, CommandKind, TermStart, Tick};
+use phalanx_state_machine::command::{Batch, CheckDigest, Command, CommandKind, TermStart, Tick};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,8 @@ pub const TICK_SLEEP_MAX: Duration = Duration::from_secs(5);
 const QUORUM_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a refused `TermStart`.
 const TERM_RETRY: Duration = Duration::from_millis(20);
+/// Time between two comparisons of the replicas' digests, while entries are applied.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps the time of `shard` and follows its leadership until `stop`.
 pub async fn drive(shard: Arc<Shard>, dispatcher: Arc<Dispatcher>, stop: CancellationToken) {
@@ -75,6 +77,7 @@ async fn lead(
     let alive = tokio::select! {
         alive = term_over(now, leadership) => alive,
         () = tick(shard) => true,
+        () = check_digests(shard) => true,
     };
     shard.batcher.close();
     dispatcher.unlead(shard.id());
@@ -148,6 +151,28 @@ async fn open_term(
             return Err(TermEnd::Stopped);
         }
         tokio::time::sleep(TERM_RETRY).await;
+    }
+}
+
+/// Has every replica compare its state with this one's, now and then, unless nothing but that has happened. Whoever differs says so. Never
+/// returns.
+async fn check_digests(shard: &Shard) {
+    let mut checked = 0;
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let (index, digest) = shard.group.read(|machine| (machine.applied_index(), machine.digest()));
+        if index <= checked {
+            continue;
+        }
+        // A refusal is made up for by the next round; of the answer only the replicas' own alarms count.
+        match shard
+            .batcher
+            .submit(Command::from(CommandKind::CheckDigest(CheckDigest { index, digest })))
+            .await
+        {
+            Ok(_) => checked = *shard.applied.borrow(),
+            Err(error) => tracing::debug!(group_id = shard.id(), %error, "digests were not compared"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One group with a replica on this node: its Raft group, its clock, its batcher.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use phalanx_raft::Group;
 use phalanx_state_machine::ids::{GroupId, TimestampMs};
@@ -26,6 +27,8 @@ pub struct Shard {
     pub batcher: Arc<Batcher>,
     /// When a `Tick` would do something, as of the entry applied last.
     pub due: watch::Receiver<Option<TimestampMs>>,
+    /// Entry after which this replica was found to differ from its leader; 0: never, since it was opened.
+    pub diverged_at: Arc<AtomicU64>,
     /// Index of the entry applied last. For waiting: look at the machine after each change.
     pub applied: watch::Receiver<u64>,
 }

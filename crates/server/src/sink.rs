@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use phalanx_raft::EffectSink;
@@ -26,6 +27,8 @@ struct Track {
     clock: Arc<MachineClock>,
     due: watch::Sender<Option<TimestampMs>>,
     applied: watch::Sender<u64>,
+    /// Entry after which this replica's state was found not to be its leader's; 0: never.
+    diverged_at: Arc<AtomicU64>,
 }
 
 impl Sink {
@@ -42,6 +45,7 @@ impl Sink {
                 clock: Arc::new(MachineClock::new(Arc::clone(&self.clock))),
                 due: watch::Sender::new(None),
                 applied: watch::Sender::new(0),
+                diverged_at: Arc::default(),
             })
         });
         Arc::clone(track)
@@ -59,6 +63,12 @@ impl Sink {
         self.track(group).due.subscribe()
     }
 
+    /// Where a group's replica was found to differ from its leader's; 0 while it was not.
+    #[must_use]
+    pub fn diverged_of(&self, group: GroupId) -> Arc<AtomicU64> {
+        Arc::clone(&self.track(group).diverged_at)
+    }
+
     /// Index of the entry that a group applied last: changes with every entry.
     #[must_use]
     pub fn applied_of(&self, group: GroupId) -> watch::Receiver<u64> {
@@ -74,5 +84,14 @@ impl EffectSink for Sink {
         track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
         track.applied.send_replace(machine.applied_index());
         self.dispatcher.applied(group, effects);
+    }
+
+    fn diverged(&self, group: GroupId, index: u64) {
+        self.track(group).diverged_at.store(index, Ordering::Relaxed);
+        tracing::error!(
+            group_id = group,
+            index,
+            "the state of this replica is not its leader's: compare the digests of `cluster status` and see docs/operating"
+        );
     }
 }

@@ -55,6 +55,7 @@ impl Dialer for Tcp {
 #[derive(Default)]
 pub struct Sink {
     last: Mutex<BTreeMap<u64, u64>>,
+    diverged: Mutex<Vec<(u64, u64)>>,
 }
 
 impl EffectSink for Sink {
@@ -63,12 +64,17 @@ impl EffectSink for Sink {
         let before = self.last.lock().insert(group, index).unwrap_or(0);
         assert!(index >= before, "group {group}: entry {index} was applied after {before}");
     }
+
+    fn diverged(&self, group: u64, index: u64) {
+        self.diverged.lock().push((group, index));
+    }
 }
 
 struct Running {
     runtime: Runtime,
     groups: Arc<Groups>,
     wal: Arc<Wal>,
+    sink: Arc<Sink>,
     committer: Committer,
 }
 
@@ -183,7 +189,7 @@ impl Cluster {
         let runtime = runtime();
         let wal = open_wal(node, &wal_options);
         let committer = Committer::start(Arc::clone(&wal));
-        let fatal = Arc::clone(&node.fatal);
+        let (fatal, sink) = (Arc::clone(&node.fatal), Arc::new(Sink::default()));
         let context = NodeContext {
             node: id,
             cluster: CLUSTER,
@@ -191,7 +197,7 @@ impl Cluster {
             engine: Arc::clone(&node.engine),
             dialer: Arc::new(Tcp),
             executor: Arc::new(Threads),
-            sink: Arc::new(Sink::default()),
+            sink: Arc::clone(&sink) as Arc<dyn EffectSink>,
             memory: Arc::new(PayloadMemory::new(u64::MAX)),
             options,
             on_fatal: Arc::new(move |error| fatal.lock().push(error)),
@@ -208,7 +214,7 @@ impl Cluster {
         runtime.spawn(async move {
             Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(incoming).await
         });
-        node.running = Some(Running { runtime, groups, wal, committer });
+        node.running = Some(Running { runtime, groups, wal, sink, committer });
     }
 
     /// Starts a node with all groups.
@@ -251,7 +257,7 @@ impl Cluster {
 
     /// Ends a node as a kill does.
     pub fn kill(&mut self, id: u64) {
-        let Running { runtime, groups, wal, committer } =
+        let Running { runtime, groups, wal, sink: _, committer } =
             self.node_mut(id).running.take().expect("a running node");
         drop((committer, wal));
         runtime.shutdown_timeout(PATIENCE);
@@ -262,6 +268,11 @@ impl Cluster {
     pub fn log_of(&self, id: u64) -> Arc<Wal> {
         assert!(!self.is_up(id), "node {id} is running");
         open_wal(self.node(id), &self.wal_options)
+    }
+
+    /// Where replicas of a running node were found to differ from their leaders: groups and entries.
+    pub fn diverged(&self, id: u64) -> Vec<(u64, u64)> {
+        self.node(id).running.as_ref().expect("a running node").sink.diverged.lock().clone()
     }
 
     /// From now on, whoever gives a running node's log something to do panics.

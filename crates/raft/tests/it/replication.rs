@@ -1,6 +1,8 @@
 //! What is acknowledged is on every replica, and stays.
 
 use phalanx_raft::ProposeError;
+use phalanx_state_machine::command::{CheckDigest, CommandKind};
+use phalanx_state_machine::reply::Reply;
 
 use crate::cluster::{Cluster, eventually, propose_once, quiet, replica_of};
 
@@ -137,6 +139,26 @@ fn a_replica_that_lost_its_newest_entry_is_filled_up_by_its_leader() {
     assert_eq!(cluster.leader(1), leader);
     assert_eq!(cluster.sent_total(follower, 1), 6);
     cluster.no_fatal();
+}
+
+#[test]
+fn every_replica_compares_its_state_with_the_leaders_and_says_when_it_differs() {
+    let cluster = Cluster::start(1, quiet());
+    cluster.send(1, 5, b"the same everywhere");
+    cluster.agree(1);
+    let leader = cluster.group(cluster.leader(1), 1);
+    let (index, digest) = leader.read(|machine| (machine.applied_index(), machine.digest()));
+    let reply = cluster.propose(1, &CommandKind::CheckDigest(CheckDigest { index, digest }));
+    assert_eq!(reply, Reply::Digest { agrees: true });
+    cluster.agree(1);
+    assert!((1..=3).all(|id| cluster.diverged(id).is_empty()));
+
+    let other = CommandKind::CheckDigest(CheckDigest { index, digest: digest + 1 });
+    assert_eq!(cluster.propose(1, &other), Reply::Digest { agrees: false });
+    let checked_at = cluster.agree(1).applied;
+    for id in 1..=3 {
+        assert_eq!(cluster.diverged(id), [(1, checked_at)]);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `phalanx.v1.Cluster`: who is there and who leads, as this node sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use phalanx_proto::v1;
 use phalanx_proto::v1::cluster_server::Cluster;
@@ -108,6 +109,7 @@ fn group_status(shard: &Shard) -> v1::GroupStatus {
         None => "no leader known",
         Some(_) if own && !status.is_leader => "leads without a quorum",
         Some(_) if !status.voters.contains_key(&status.replica) => "has no vote",
+        Some(_) if shard.diverged_at.load(Ordering::Relaxed) > 0 => "differs from its leader",
         Some(_) if status.committed.saturating_sub(status.applied) > LAG_NORMAL => "catching up",
         Some(_) => "healthy",
     };
