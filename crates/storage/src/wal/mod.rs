@@ -25,6 +25,8 @@ mod shared;
 mod slots;
 mod types;
 
+#[doc(hidden)]
+pub use batch::batches;
 pub use options::WalOptions;
 pub use types::{Done, GroupState, LogEntry, Position, Pressure, Quarantined, WalStats};
 
