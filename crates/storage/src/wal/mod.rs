@@ -13,6 +13,7 @@
 mod batch;
 mod commit;
 mod committer;
+pub(crate) mod fuzzing;
 mod head;
 mod index;
 mod inventory;
