@@ -13,6 +13,8 @@ mod context;
 mod cuts;
 mod error;
 mod failover;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod groups;
 mod leadership;

@@ -109,7 +109,7 @@ impl Parts {
     }
 }
 
-fn header_of(fields: &ManifestFields) -> v1::SnapshotHeader {
+pub(crate) fn header_of(fields: &ManifestFields) -> v1::SnapshotHeader {
     v1::SnapshotHeader {
         last: Some(v1::LogId { term: fields.term, index: fields.index }),
         membership: fields.membership.clone(),
@@ -132,7 +132,7 @@ pub(crate) fn fields_of(header: v1::SnapshotHeader) -> Result<ManifestFields, wi
     })
 }
 
-fn encode_rows(rows: Vec<(Bytes, Bytes)>) -> v1::SnapshotRows {
+pub(crate) fn encode_rows(rows: Vec<(Bytes, Bytes)>) -> v1::SnapshotRows {
     let rows: Vec<_> = rows.into_iter().map(|(key, value)| v1::SnapshotRow { key, value }).collect();
     v1::SnapshotRows { crc: crc_of(&rows), rows }
 }

@@ -23,7 +23,7 @@ const MAGIC: [u8; 4] = *b"PHXI";
 /// Format of the file.
 const VERSION: u32 = 1;
 /// Magic, version, length, crc32c.
-const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 /// Largest file believed: a plan of the largest cluster is far smaller.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -307,7 +307,7 @@ fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Read, IdentityError> 
     Ok(decode(&bytes[..filled]).map_or_else(Read::Damaged, Read::Sound))
 }
 
-fn encode(passport: &Passport) -> Vec<u8> {
+pub(crate) fn encode(passport: &Passport) -> Vec<u8> {
     let stored = Stored {
         node: passport.node,
         store: passport.store,
@@ -325,7 +325,7 @@ fn encode(passport: &Passport) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Passport, &'static str> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Passport, &'static str> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or("shorter than its header")?;
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if header[..4] != MAGIC {

@@ -35,6 +35,8 @@ pub mod admin_http;
 pub mod bootstrap;
 pub mod desk;
 pub mod drive;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod node_service;
 pub mod peers;

@@ -159,6 +159,8 @@ pub struct Replica {
     pub digest: u64,
     /// Machine time there, ms.
     pub now_ms: u64,
+    /// The term whose opening was applied last; 0: none, or a group that does not note it.
+    pub opened: u64,
 }
 
 /// One event.

@@ -11,7 +11,7 @@ use phalanx_storage::fail_point::{FailPoint, Persist};
 
 use crate::history::{Bounds, End, Event, Recorder, What};
 use crate::invariant::{self, Violation};
-use crate::nemesis::{Nemesis, plan, stir};
+use crate::nemesis::{Nemesis, edge, plan, stir};
 use crate::random::Random;
 use crate::report::Report;
 use crate::workload::{Board, RESUME, Stage, Workload};
@@ -191,7 +191,7 @@ impl Run {
             (STIR_MS, stir(STIR_MS))
         } else {
             let during_ms = Random::new(seed, 6).within(WORK);
-            (during_ms, plan(seed, during_ms))
+            (during_ms, edge(seed).unwrap_or_else(|| plan(seed, during_ms)))
         };
         let mut nemesis = Nemesis::new(seed, planned);
         let begin = self.world.now();

@@ -8,6 +8,8 @@
 pub mod catalog;
 pub mod command;
 pub mod digest;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod invariants;
 pub mod limits;

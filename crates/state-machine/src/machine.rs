@@ -349,6 +349,12 @@ impl Machine {
         self.now_ms
     }
 
+    /// The leader's term that the last [`TermStart`] opened; 0 = none.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
     /// Log index of the last entry applied; 0 = none.
     #[must_use]
     pub fn applied_index(&self) -> u64 {

@@ -9,6 +9,8 @@ pub mod disk;
 mod error;
 pub mod fail_point;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keyspace;
 pub mod wal;
 

@@ -3,6 +3,7 @@
 /// The test under full load runs alone: others beside it would be measured too.
 static MACHINE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
+mod canaries;
 mod kill;
 mod ledger;
 mod recovery;

@@ -7,6 +7,8 @@
 //! its attach is proposed, so that it misses nothing.
 
 mod stream;
+#[cfg(phalanx_test)]
+mod trusted;
 mod waiters;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,8 @@ struct DeskState {
     queues: BTreeMap<QueueUid, QueueDesk>,
     /// Tells registrations of the same consumer and incarnation apart.
     registered: u64,
+    #[cfg(phalanx_test)]
+    trusted: trusted::Trusted,
 }
 
 #[derive(Default)]
@@ -82,6 +86,8 @@ impl Dispatcher {
         let ended = {
             let mut state = desk.state.lock();
             state.leading = false;
+            #[cfg(phalanx_test)]
+            state.trusted.clear();
             std::mem::take(&mut state.queues)
         };
         for queue in ended.into_values() {
@@ -111,15 +117,18 @@ impl Dispatcher {
         if queue.stream_count >= REGISTRATIONS_MAX {
             return Err(RegisterError::TooMany);
         }
-        let (slot, events) = stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration);
+        let (slot, mut events) = stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration);
         let slots = queue.streams.entry(consumer).or_default();
         if let Some(same) = slots.iter().position(|slot| slot.incarnation() == incarnation) {
             // The same attach again: the answer of the first was lost on the way.
             std::mem::replace(&mut slots[same], slot).end(StreamEnd::Replaced);
-            return Ok(events.replacing());
+            events = events.replacing();
+        } else {
+            slots.push(slot);
+            queue.stream_count += 1;
         }
-        slots.push(slot);
-        queue.stream_count += 1;
+        #[cfg(phalanx_test)]
+        state.show_trusted(uid, consumer, incarnation);
         Ok(events)
     }
 
@@ -172,6 +181,8 @@ impl Dispatcher {
 
 impl DeskState {
     fn dispatch(&mut self, effect: Effect) {
+        #[cfg(phalanx_test)]
+        self.trust(&effect);
         match effect {
             Effect::Deliver { uid, consumer, incarnation, delivery } => {
                 let Some(queue) = self.queues.get_mut(&uid) else { return };

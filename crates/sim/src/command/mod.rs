@@ -2,6 +2,8 @@
 //!
 //! No command line parser: whatever asked for entropy before the seed is set would make runs differ.
 
+mod canaries;
+mod canary_build;
 mod fail_points;
 mod processes;
 mod run;
@@ -12,6 +14,8 @@ use std::process::ExitCode;
 
 use crate::world::Betrayal;
 
+pub use canary_build::stand_in_for_rustc;
+
 const USAGE: &str = "usage:
   phalanx-sim run --seed N [--nodes 3|5] [--trace FILE] [--json]
                   [--fail-point NAME [--how kill|power]]             one run
@@ -19,6 +23,8 @@ const USAGE: &str = "usage:
                                               [--planted lying-disk|jumping-clock]
                                                                      many runs, each in a process of its own
   phalanx-sim failpoints [--from S] [--jobs J] [--json]              an end at every boundary of a persist
+  phalanx-sim canaries [--seeds MAX] [--from S] [--jobs J] [--only NAME] [--json]
+                                                                     bugs planted on purpose: each must be found
   phalanx-sim seams [--seed N | --check]                             the seams alone: boot, 1,000 sends, a leader's death";
 
 /// Exit code of a run that shows nothing, and of a wrong command line.
@@ -30,6 +36,7 @@ pub fn dispatch(words: &[&str]) -> ExitCode {
         Some((&"run", rest)) => run::command(rest),
         Some((&"sweep", rest)) => sweep::command(rest),
         Some((&"failpoints", rest)) => fail_points::command(rest),
+        Some((&"canaries", rest)) => canaries::command(rest),
         Some((&"seams", rest)) => seams::command(rest),
         _ => Err(USAGE.to_owned()),
     };

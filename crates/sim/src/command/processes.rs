@@ -36,7 +36,7 @@ pub(super) fn run_all(orders: &[Order], jobs: u64) -> Result<Vec<Report>, String
                 loop {
                     let place = next.fetch_add(1, Relaxed);
                     let Some(order) = orders.get(place) else { return };
-                    let report = one(&program, order);
+                    let report = one(&program, order, &[]);
                     if report.verdict() == Verdict::Broken {
                         bar.set_message(format!("{} broken", broken.fetch_add(1, Relaxed) + 1));
                     }
@@ -52,7 +52,8 @@ pub(super) fn run_all(orders: &[Order], jobs: u64) -> Result<Vec<Report>, String
     Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
-fn one(program: &Path, order: &Order) -> Report {
+/// Carries out one order, in a process of its own.
+pub(super) fn one(program: &Path, order: &Order, more: &[&str]) -> Report {
     let mut command = Command::new(program);
     command.args(["run", "--json", "--seed", &order.seed.to_string()]);
     if let Some(nodes) = order.nodes {
@@ -64,6 +65,7 @@ fn one(program: &Path, order: &Order) -> Report {
     if let Some(betrayal) = order.planted {
         command.args(["--planted", name_of(betrayal)]);
     }
+    command.args(more);
     let failed = |evidence| {
         let violation = Violation { invariant: "ends-with-a-report".to_owned(), evidence };
         Report { seed: order.seed, violations: vec![violation], ..Report::default() }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use phalanx_storage::fail_point::FailPoint;
 
-use super::{EXIT_UNKNOWN, Options, print};
+use super::{EXIT_UNKNOWN, Options, canary_build, print};
 use crate::report::{Report, Verdict};
 use crate::run::Order;
 use crate::trace;
@@ -18,6 +18,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let point = options.value("--fail-point")?;
     let how = options.value("--how")?;
     let planted = options.planted()?;
+    let canary = options.value("--canary")?;
     let json = options.flag("--json");
     options.end()?;
     if nodes.is_some_and(|nodes| nodes != 3 && nodes != 5) {
@@ -26,6 +27,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     if let Some(path) = path {
         trace::write_to(path.as_ref()).map_err(|error| format!("{path}: {error}"))?;
     }
+    canary.map_or(Ok(()), canary_build::plant)?;
     let fail_point = fail_point(point, how)?;
     let order = Order { seed, nodes, fail_point, planted };
     let report = crate::run::run(order);

@@ -85,6 +85,8 @@ pub struct Index {
     pub messages: BTreeMap<u64, (u64, Sending)>,
     /// Places at which the machine time of a group jumped forward, as it may when a whole cluster starts.
     pub jumps: Vec<usize>,
+    /// Those with a new term. The others are a violation by themselves and excuse nothing.
+    pub excused: Vec<usize>,
     /// All messages were consumed in the end.
     pub drained: bool,
     pub resume_us: u64,
@@ -104,7 +106,9 @@ impl Index {
         for (at, event) in history.events.iter().enumerate() {
             index.add(at, event, (history.events.len(), end_us), &mut places);
         }
-        index.jumps = jumps(history);
+        let jumps = jumps(history);
+        index.jumps = jumps.iter().map(|(at, _)| *at).collect();
+        index.excused = jumps.into_iter().filter(|(_, with_term)| *with_term).map(|(at, _)| at).collect();
         index
     }
 
@@ -153,9 +157,9 @@ impl Index {
         }
     }
 
-    /// Whether machine time jumped between two places.
+    /// Whether machine time jumped between two places, with a new term.
     pub fn jumped(&self, from: usize, to: usize) -> bool {
-        self.jumps.iter().any(|at| (from..=to).contains(at))
+        self.excused.iter().any(|at| (from..=to).contains(at))
     }
 
     /// Deliveries of each message, by token. A message is a place in a queue: one that was sent twice after its request had been
@@ -215,11 +219,11 @@ impl Index {
     }
 }
 
-/// Machine time runs at most 5 % fast. Over more than that it jumped.
-fn jumps(history: &History) -> Vec<usize> {
+/// Machine time runs at most 5 % fast. Over more than that it jumped: where, and whether with a new term.
+fn jumps(history: &History) -> Vec<(usize, bool)> {
     /// Looks at a replica and the entries it shows are not of the same moment, ms.
     const SLACK_MS: i64 = 1_000;
-    let mut ahead: BTreeMap<u64, (i64, u64)> = BTreeMap::new();
+    let mut ahead: BTreeMap<u64, (i64, u64, u64)> = BTreeMap::new();
     let mut jumps = Vec::new();
     for (at, event) in history.events.iter().enumerate() {
         let What::Replica(replica) = &event.what else { continue };
@@ -228,15 +232,15 @@ fn jumps(history: &History) -> Vec<usize> {
             // Before its first entry a group has no time.
             None if replica.now_ms == 0 => {}
             None => {
-                ahead.insert(replica.group, (offset, event.at_us));
+                ahead.insert(replica.group, (offset, event.at_us, replica.opened));
             }
-            Some((most, at_us)) => {
+            Some((most, at_us, opened)) => {
                 let fast_ms = ((event.at_us - at_us) / 1_000 * 6 / 100) as i64;
                 if offset > most + fast_ms + SLACK_MS {
-                    jumps.push(at);
+                    jumps.push((at, replica.opened > opened || replica.opened == 0));
                 }
                 if offset > most {
-                    ahead.insert(replica.group, (offset, event.at_us));
+                    ahead.insert(replica.group, (offset, event.at_us, replica.opened));
                 }
             }
         }

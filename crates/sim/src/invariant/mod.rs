@@ -18,6 +18,7 @@ mod remembered;
 mod stops;
 #[cfg(test)]
 mod story;
+mod time;
 
 pub use index::Index;
 
@@ -47,6 +48,7 @@ pub const ALL: &[(&str, Rule)] = &[
     ("one-leader-per-term", leaders::check),
     ("applied-never-back", applied::check),
     ("machine-time", machine_time::check),
+    ("time-within-a-term", time::check),
     ("no-unplanned-stop", stops::check),
 ];
 

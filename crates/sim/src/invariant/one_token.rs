@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
-use super::index::Delivery;
+use super::index::{Delivery, Operation, SettleCall};
 use crate::history::{Action, End, History, Returned, Settled};
 
 /// Machine time and the samples that show its jumps are not of the same moment, µs.
@@ -17,7 +17,8 @@ pub(super) fn check(_: &History, index: &Index) -> Result<(), String> {
             lasts(index, pair[0], pair[1])?;
         }
     }
-    old_tokens_do_nothing(index)
+    old_tokens_do_nothing(index)?;
+    settled_tokens_stay_away(index)
 }
 
 fn tokens_name_one_delivery(index: &Index) -> Result<(), String> {
@@ -80,6 +81,25 @@ fn lasts(index: &Index, earlier: &Delivery, later: &Delivery) -> Result<(), Stri
                 later.given,
                 (until_us - later.at_us) / 1_000
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is delivered under a token after its holder has been told that it is settled.
+fn settled_tokens_stay_away(index: &Index) -> Result<(), String> {
+    let mut over: BTreeMap<(u64, u64), (usize, u64)> = BTreeMap::new();
+    let done = |settle: &&_| {
+        let settle: &Operation<SettleCall, Settled> = settle;
+        settle.call.action != Action::Extend && settle.end == End::Known(Settled::Done)
+    };
+    for settle in index.settles.iter().filter(done) {
+        over.entry((settle.call.queue, settle.call.token)).or_insert((settle.span.ended, settle.op));
+    }
+    for delivery in &index.deliveries {
+        let settled = over.get(&(delivery.given.queue, delivery.given.token));
+        if let Some((_, op)) = settled.filter(|(ended, _)| *ended < delivery.at) {
+            return Err(format!("op {op} had settled the token of {:?}", delivery.given));
         }
     }
     Ok(())
@@ -154,6 +174,13 @@ mod tests {
         let mut early = story.clone();
         story.pass_ms(3_000).redelivered(2, 2, 1, 1, 2, Some(Returned::Expired)).check(NAME, true);
         early.pass_ms(500).redelivered(2, 2, 1, 1, 2, Some(Returned::Expired)).check(NAME, false);
+    }
+
+    #[test]
+    fn a_settled_delivery_is_not_shown_again() {
+        let mut story = Story::new();
+        story.plain(1, 1).delivered(1, 1, 1, 1).delivered(1, 1, 1, 1).acked(1, 1).check(NAME, true);
+        story.delivered(1, 1, 1, 1).check(NAME, false);
     }
 
     #[test]

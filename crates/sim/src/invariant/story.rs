@@ -128,5 +128,16 @@ pub fn sending(message: u64) -> Sending {
 }
 
 pub fn replica(node: u64, applied: u64, digest: u64) -> Replica {
-    Replica { node, start: 1, group: 1, replica: node, term: 1, leads: false, applied, digest, now_ms: 0 }
+    Replica {
+        node,
+        start: 1,
+        group: 1,
+        replica: node,
+        term: 1,
+        leads: false,
+        applied,
+        digest,
+        now_ms: 0,
+        opened: 1,
+    }
 }

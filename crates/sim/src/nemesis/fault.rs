@@ -51,6 +51,10 @@ pub enum Fault {
     BitFlips,
     /// Leadership is handed over.
     Transfer,
+    /// A minority hears nothing of what the others agree on.
+    Behind,
+    /// Of those others one restarts with rot near the end of its log, and the rest are down: it and the minority are a majority.
+    Rot,
 }
 
 impl Fault {
@@ -75,6 +79,8 @@ impl Fault {
             Self::FullDisk => "full disk",
             Self::BitFlips => "bit flips",
             Self::Transfer => "leader transfer",
+            Self::Behind => "minority left behind",
+            Self::Rot => "rot before an election",
         }
     }
 }
@@ -109,6 +115,8 @@ pub trait Faults {
     fn limit_disk(&mut self, node: u64, bytes: Option<u64>);
     /// Flips bits in the stored files of a node that is down; what it did.
     fn flip_bits(&mut self, node: u64, random: &mut Random) -> String;
+    /// Flips a bit near the end of the log of a node that is down, in a batch that others follow; what it did.
+    fn rot(&mut self, node: u64, random: &mut Random) -> String;
     /// Every leader hands over to `node`.
     fn transfer(&mut self, node: u64);
 }

@@ -2,9 +2,11 @@
 //!
 //! The nemesis knows only [`Faults`], so that it works on every kind of world.
 
+mod edge;
 mod fault;
 mod plan;
 
+pub use edge::edge;
 pub use fault::{Cut, Fault, Faults, Reach};
 pub use plan::{Planned, plan, stir};
 
@@ -23,6 +25,8 @@ pub struct Nemesis {
     down: BTreeMap<usize, Vec<u64>>,
     /// The one node whose stored files may be damaged: a second one could take the majority of a group.
     damaged: Option<u64>,
+    /// Those who were left behind last.
+    behind: Vec<u64>,
 }
 
 /// A fault that has begun.
@@ -37,7 +41,15 @@ impl Nemesis {
     /// For a plan.
     pub fn new(seed: u64, plan: Vec<Planned>) -> Self {
         let random = Random::new(seed, 4);
-        Self { random, plan, next: 0, active: Vec::new(), down: BTreeMap::new(), damaged: None }
+        Self {
+            random,
+            plan,
+            next: 0,
+            active: Vec::new(),
+            down: BTreeMap::new(),
+            damaged: None,
+            behind: Vec::new(),
+        }
     }
 
     /// Ends and begins what is due at `now_ms`; what has begun.
@@ -151,6 +163,8 @@ impl Nemesis {
                 world.transfer(node);
                 format!("to node {node}")
             }
+            Fault::Behind => self.leave_behind(world),
+            Fault::Rot => self.rot(at, world),
         }
     }
 
@@ -187,16 +201,17 @@ impl Nemesis {
 
     fn end(&mut self, at: usize, world: &mut dyn Faults) {
         match self.plan[at].fault {
-            Fault::Partition(_) | Fault::Delay(_) => {
-                let others = self.active.iter().any(|(_, other)| {
-                    *other != at && matches!(self.plan[*other].fault, Fault::Partition(_) | Fault::Delay(_))
-                });
+            Fault::Partition(_) | Fault::Delay(_) | Fault::Behind => {
+                let is_network =
+                    |fault: Fault| matches!(fault, Fault::Partition(_) | Fault::Delay(_) | Fault::Behind);
+                let others =
+                    self.active.iter().any(|(_, other)| *other != at && is_network(self.plan[*other].fault));
                 // Healing is of the whole network: the last one does it.
                 if !others {
                     world.heal_network();
                 }
             }
-            Fault::Kill(_) | Fault::PowerCut(_) | Fault::FailingSync | Fault::BitFlips => {
+            Fault::Kill(_) | Fault::PowerCut(_) | Fault::FailingSync | Fault::BitFlips | Fault::Rot => {
                 for node in self.down.remove(&at).unwrap_or_default() {
                     if !self.down.values().any(|nodes| nodes.contains(&node)) {
                         world.start(node);

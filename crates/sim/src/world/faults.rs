@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phalanx_storage::disk::Disk as _;
+use phalanx_storage::wal::batches;
 
 use super::{End, LATENCY_MAX, World};
 use crate::nemesis::Faults;
@@ -13,6 +14,10 @@ use crate::random::Random;
 const POWER_PATIENCE: Duration = Duration::from_millis(100);
 /// Where a node keeps its log.
 const WAL: &str = "/data/wal";
+/// Rot strikes one of this many batches before the newest one.
+const ROT_BATCHES: usize = 12;
+/// Before the content of a batch in the log, bytes.
+const BATCH_HEADER_BYTES: u64 = 48;
 /// Bits flipped at once, at most.
 const FLIPS_MAX: u64 = 3;
 
@@ -178,6 +183,29 @@ impl Faults for World {
             done.push(format!("{} at {offset}", path.display()));
         }
         format!("node {node}: {}", done.join(", "))
+    }
+
+    fn rot(&mut self, node: u64, random: &mut Random) -> String {
+        let machine = &self.nodes[node as usize - 1];
+        let mut newest = None;
+        for name in machine.disk.list(Path::new(WAL)).unwrap_or_default() {
+            let path = Path::new(WAL).join(name);
+            let batches = batches(&machine.disk.contents(&path).unwrap_or_default());
+            newest = newest.max(batches.last().copied().map(|last| (last.0, path, batches)));
+        }
+        let Some((incarnation, path, mut batches)) = newest else { return format!("node {node}: no log") };
+        // Of the newest use of the file; one that nothing follows might be torn, and the head is a copy.
+        batches.retain(|batch| batch.0 == incarnation && batch.2 > 0);
+        batches.pop();
+        let from = batches.len().saturating_sub(ROT_BATCHES);
+        let full: Vec<_> = batches.split_off(from).into_iter().filter(|batch| batch.3 > 0).collect();
+        if full.is_empty() {
+            return format!("node {node}: nothing to damage");
+        }
+        let (_, number, offset, content_bytes) = *random.pick(&full);
+        let at = offset + BATCH_HEADER_BYTES + random.within(0..u64::from(content_bytes));
+        machine.disk.flip_bit(&path, at, random.within(0..8) as u8);
+        format!("node {node}: {} at {at}, batch {number}", path.display())
     }
 
     fn transfer(&mut self, node: u64) {

@@ -14,7 +14,7 @@ impl World {
             let start = machine.telling.lock().starts;
             for shard in node.shards() {
                 let status = shard.group.status();
-                let now_ms = shard.group.read(|machine| machine.now_ms());
+                let (now_ms, opened) = shard.group.read(|machine| (machine.now_ms(), machine.term()));
                 let replica = Replica {
                     node: id,
                     start,
@@ -25,6 +25,7 @@ impl World {
                     applied: status.applied,
                     digest: status.digest,
                     now_ms,
+                    opened,
                 };
                 if self.seen.get(&(id, status.group)) != Some(&replica) {
                     self.seen.insert((id, status.group), replica.clone());

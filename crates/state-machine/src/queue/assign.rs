@@ -3,6 +3,8 @@
 //! Messages are offered in sequence order. One that belongs to no one goes to the least loaded consumer with room; the next of a
 //! group goes to the group's holder, and waits for it, without holding up the others.
 
+use phalanx_canary::Canary;
+
 use super::Queue;
 use super::Turn;
 use super::leases::Lease;
@@ -192,7 +194,9 @@ impl Queue {
             }
             None => {}
             Some(lane) => {
-                ended += self.end_later(turn, lane, next);
+                if nacked_until.is_none() || !Canary::GroupOrderOnNack.is_planted() {
+                    ended += self.end_later(turn, lane, next);
+                }
                 self.lane_unlease(lane);
                 self.groups.lane_mut(lane).offer = sequence;
                 self.lane_refresh(lane);

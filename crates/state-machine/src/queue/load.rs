@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use phalanx_canary::Canary;
 
 use super::Queue;
 use super::answers::SEGMENT;
@@ -382,6 +383,9 @@ impl QueueLoader {
         queue.leases.dirty_chunks.clear();
         queue.written_floor = queue.floor;
         (queue.dirty, queue.written) = (false, true);
+        if Canary::TokenReused.is_planted() {
+            queue.next_token = queue.leases.deadlines.iter().map(|(_, token)| token + 1).max().unwrap_or(1);
+        }
         let mut garbage = Vec::new();
         if self.garbage {
             for table in [Table::Pages, Table::States] {

@@ -19,6 +19,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use phalanx_canary::Canary;
 
 use crate::command::{PutQueue, QueueSettings};
 use crate::digest;
@@ -220,7 +221,8 @@ impl Queue {
     pub(crate) fn digest(&mut self) -> u64 {
         let consumers = self.consumers.settle_digest();
         let items = [self.messages.sum, self.leases.sum, consumers, self.producers.sum];
-        let memory = [self.dedup.sum, self.sends.sum, self.receives.sum];
+        let dedup = if Canary::DedupNotInSnapshot.is_planted() { 0 } else { self.dedup.sum };
+        let memory = [dedup, self.sends.sum, self.receives.sum];
         let sum = items.iter().chain(&memory).fold(self.head_hash(), |sum, item| sum.wrapping_add(*item));
         digest::mix(self.uid, sum)
     }
@@ -242,7 +244,7 @@ impl Queue {
             texts,
             self.version,
             self.next_sequence,
-            self.next_token,
+            if Canary::TokenReused.is_planted() { 0 } else { self.next_token },
             self.floor,
             self.consumers.next_number,
             totals.sent,

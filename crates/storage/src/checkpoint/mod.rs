@@ -6,6 +6,7 @@
 
 mod engine;
 mod frame;
+pub(crate) mod fuzzing;
 mod garbage;
 mod install;
 mod manifest;

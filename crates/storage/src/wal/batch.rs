@@ -226,3 +226,17 @@ impl<'a> Iterator for Records<'a> {
 pub(crate) fn is_whole(segment: &[u8], offset: u64, header: &BatchHeader) -> bool {
     records(segment, offset, header).all(|item| matches!(item, Item::Sound { .. }))
 }
+
+/// Incarnation, number, place and content bytes of every sound batch header in a segment, rising. For tests that look for a place to damage.
+#[must_use]
+pub fn batches(segment: &[u8]) -> Vec<(u64, u64, u64, u32)> {
+    let mut found = Vec::new();
+    for (at, block) in segment.chunks(BLOCK_BYTES).enumerate() {
+        let offset = (at * BLOCK_BYTES) as u64;
+        if let Some(header) = BatchHeader::decode(block, offset).filter(|h| h.kind != BatchKind::Blank) {
+            found.push((header.incarnation, header.number, offset, header.content_bytes));
+        }
+    }
+    found.sort_unstable();
+    found
+}

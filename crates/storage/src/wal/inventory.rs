@@ -29,7 +29,7 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
         bytes.extend_from_slice(&self.segment_bytes.to_le_bytes());
@@ -40,7 +40,7 @@ impl Inventory {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (covered, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
         if crc != crc32c::crc32c(covered).to_le_bytes() {
             return None;

@@ -13,6 +13,7 @@
 mod batch;
 mod commit;
 mod committer;
+pub(crate) mod fuzzing;
 mod head;
 mod index;
 mod inventory;
@@ -25,6 +26,8 @@ mod shared;
 mod slots;
 mod types;
 
+#[doc(hidden)]
+pub use batch::batches;
 pub use options::WalOptions;
 pub use types::{Done, GroupState, LogEntry, Position, Pressure, Quarantined, WalStats};
 
