@@ -13,7 +13,7 @@ use std::path::Path;
 use phalanx_decoders::{Random, TARGETS, Target, mutate};
 
 /// Cases of each decoder.
-const CASES: u64 = 3_000;
+const CASES: u64 = 20_000;
 /// Memory that a decoder may take for each byte it is given, and in any case. An empty command of two bytes becomes a struct of some
 /// hundred, in a list that grows by doubling, and targets decode more than once.
 const PER_BYTE_MAX: usize = 4_096;
