@@ -67,7 +67,7 @@ impl Pace {
     fn of(transport: Transport) -> Self {
         match transport {
             Transport::Tonic => Self { work: 9_000..16_000, lease: 3_500..6_000, heartbeat: None },
-            Transport::Message => Self { work: 4_500..8_000, lease: 3_000..4_500, heartbeat: Some(150..251) },
+            Transport::Message => Self { work: 4_000..6_500, lease: 2_500..4_000, heartbeat: Some(150..251) },
         }
     }
 }

@@ -9,6 +9,9 @@ mod connection;
 mod delivery;
 mod frames;
 mod listener;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod wires;
 
 use std::collections::BTreeMap;
