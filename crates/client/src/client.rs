@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phalanx_proto::channel::Channel;
 use phalanx_proto::v1;
 use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 use crate::admin::Admin;
 use crate::backoff::Entropy;

@@ -1,6 +1,7 @@
 //! The seam to the network: how a channel to one address comes about.
 
-use tonic::transport::{Channel, Endpoint};
+use phalanx_proto::channel::Channel;
+use tonic::transport::Endpoint;
 
 /// Makes channels. The default opens TCP connections; a simulation or a proxy puts its own here.
 ///
@@ -19,9 +20,13 @@ pub trait Connector: Send + Sync + 'static {
     fn channel(&self, endpoint: Endpoint) -> Channel;
 }
 
-impl<F: Fn(Endpoint) -> Channel + Send + Sync + 'static> Connector for F {
+impl<F, C> Connector for F
+where
+    F: Fn(Endpoint) -> C + Send + Sync + 'static,
+    C: Into<Channel>,
+{
     fn channel(&self, endpoint: Endpoint) -> Channel {
-        self(endpoint)
+        self(endpoint).into()
     }
 }
 
@@ -31,6 +36,6 @@ pub struct TcpConnector;
 
 impl Connector for TcpConnector {
     fn channel(&self, endpoint: Endpoint) -> Channel {
-        endpoint.connect_lazy()
+        endpoint.connect_lazy().into()
     }
 }

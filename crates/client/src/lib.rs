@@ -66,5 +66,6 @@ pub use consumer::{Consumer, ConsumerBuilder, Delivery, ReturnReason, Settlement
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
+pub use phalanx_proto::channel::Channel;
 pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder};
 pub use receiver::Receiver;

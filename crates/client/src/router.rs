@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::v1;
 use phalanx_proto::v1::cluster_client::ClusterClient;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::builder::Settings;
 use crate::connector::Connector;

@@ -1,6 +1,8 @@
-//! Generated gRPC code, and nothing else: no logic lives here.
+//! Generated gRPC code and the channel that it is called through: no other logic lives here.
 //!
 //! The proto files are in `proto/` at the root of the repository; they document themselves.
+
+pub mod channel;
 
 /// What users call: `phalanx.v1`.
 pub mod v1 {

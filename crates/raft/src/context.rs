@@ -7,12 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phalanx_proto::channel::Channel;
 use phalanx_state_machine::ids::{GroupId, Id128, NodeId, ReplicaId};
 use phalanx_state_machine::machine::{Machine, MachineKind};
 use phalanx_state_machine::reply::Effect;
 use phalanx_storage::checkpoint::Engine;
 use phalanx_storage::wal::Wal;
-use tonic::transport::Channel;
 
 use crate::memory::PayloadMemory;
 use crate::types::PeerNode;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::raft::v1;
 use phalanx_proto::raft::v1::raft_client::RaftClient;
 use phalanx_proto::raft::v1::snapshot_part::Part;
@@ -16,7 +17,6 @@ use phalanx_state_machine::machine::Machine;
 use phalanx_storage::checkpoint::{Install, ManifestFields};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::checkpoint::{CheckpointStore, RowStream};

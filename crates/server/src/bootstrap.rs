@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::raft::v1::node_client::NodeClient;
 use phalanx_proto::raft::v1::{HelloRequest, HelloResponse, PrepareRequest};
 use phalanx_raft::{Dialer, Purpose};
 use phalanx_state_machine::ids::{Id128, NodeId};
-use tonic::transport::Channel;
 
 use crate::config::NodeConfig;
 use crate::convert::id_bytes;

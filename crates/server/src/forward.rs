@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::Stream;
 use http::uri::PathAndQuery;
+use phalanx_proto::channel::{CallError, Channel};
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
 use tonic::{ConnectError, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -119,7 +119,7 @@ fn request<T>(caller: &Caller, message: T) -> Result<Request<T>, Status> {
     Ok(request)
 }
 
-fn unreachable(remote: &Remote, error: &tonic::transport::Error) -> Status {
+fn unreachable(remote: &Remote, error: &CallError) -> Status {
     let message = format!("node {} cannot be reached: {error}; nothing was written", remote.node);
     status::retry(Reason::PeerUnreachable, message, status::RETRY_LEADER)
 }

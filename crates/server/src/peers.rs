@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::raft::v1::node_client::NodeClient;
 use phalanx_proto::raft::v1::{HelloRequest, LeaderRequest, LookupRequest, TimeRequest, TimeResponse};
 use phalanx_raft::{Dialer, Purpose};
 use phalanx_state_machine::catalog::QueueEntry;
 use phalanx_state_machine::ids::{GroupId, Id128, NodeId};
 use prost::Message as _;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::convert::id_bytes;

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
+use phalanx_proto::channel::Channel;
 use phalanx_state_machine::catalog::{QueueEntry, QueueState};
 use phalanx_state_machine::command::QueueSettings;
 use phalanx_state_machine::ids::{GroupId, NodeId, QueueUid};
 use std::sync::Arc;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::caller::Caller;
 use crate::shard::{CATALOG, Shard};

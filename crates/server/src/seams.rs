@@ -3,6 +3,7 @@
 //! Production fills them with the real things ([`Seams::production`]), the simulation with its own. Nothing else in this crate opens
 //! a file or a socket, starts a thread, or asks for the time or for random bytes.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -12,18 +13,22 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
+use phalanx_proto::channel::Channel;
 use phalanx_raft::{Dialer, Executor, Purpose, RaftOptions};
 use phalanx_state_machine::ids::Id128;
 use phalanx_storage::checkpoint::{self, Engine};
 use phalanx_storage::disk::{Disk, RealDisk};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::body::Body;
+use tonic::transport::Endpoint;
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Endpoint};
+use tower::util::BoxCloneSyncService;
 
 use crate::authorize::{AllowAll, Authorizer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{EngineKind, NodeConfig};
 use crate::drive::{Drive, ThreadDrive, ThreadExecutor};
+use crate::serve::Ending;
 
 /// Time to make a TCP connection to a peer before the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -96,6 +101,17 @@ pub struct Bound {
     pub address: String,
     /// Connections as they come; errors of single accepts are passed on.
     pub incoming: BoxStream<'static, io::Result<Accepted>>,
+    /// A network without sockets brings whole calls instead, to the listeners that speak gRPC.
+    pub calls: Option<Box<dyn Calls>>,
+}
+
+/// What answers calls, whoever brings them.
+pub type CallService = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>;
+
+/// Brings whole calls to a service.
+pub trait Calls: Send {
+    /// Until `ending`: calls `service`, and sends its answers back.
+    fn serve(self: Box<Self>, service: CallService, ending: Ending) -> BoxFuture<'static, ()>;
 }
 
 /// Opens listeners.
@@ -227,7 +243,7 @@ pub fn bound(listener: tokio::net::TcpListener) -> io::Result<Bound> {
         stream.set_nodelay(true)?;
         Ok(Accepted::new(stream))
     });
-    Ok(Bound { address, incoming: incoming.boxed() })
+    Ok(Bound { address, incoming: incoming.boxed(), calls: None })
 }
 
 /// TCP connections of the operating system, made when first used and made again when broken.
@@ -236,7 +252,7 @@ pub struct TcpDialer;
 
 impl Dialer for TcpDialer {
     fn channel(&self, address: &str, _: Purpose) -> Channel {
-        peer_endpoint(address).connect_lazy()
+        peer_endpoint(address).connect_lazy().into()
     }
 }
 

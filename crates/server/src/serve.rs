@@ -26,7 +26,7 @@ use tower::Service;
 
 use crate::config::Limits;
 use crate::node_service::NodeService;
-use crate::seams::{Accepted, Bound};
+use crate::seams::{Accepted, Bound, CallService};
 use crate::status;
 
 /// A connection that says nothing for this long is asked whether it lives.
@@ -71,14 +71,19 @@ pub struct Ending {
 /// # Errors
 /// When the listener fails for good.
 pub async fn clients(
-    bound: Bound,
+    mut bound: Bound,
     routes: Routes,
     limits: &Limits,
     ending: Ending,
 ) -> Result<(), tonic::transport::Error> {
+    let service = Plain(routes.prepare());
+    if let Some(calls) = bound.calls.take() {
+        calls.serve(CallService::new(service), ending).await;
+        return Ok(());
+    }
     let incoming = guard(bound, limits.connections, ending.cut);
     server(limits.streams)
-        .serve_with_incoming_shutdown(Plain(routes.prepare()), incoming, ending.close.cancelled_owned())
+        .serve_with_incoming_shutdown(service, incoming, ending.close.cancelled_owned())
         .await
 }
 
@@ -87,14 +92,18 @@ pub async fn clients(
 /// # Errors
 /// When the listener fails for good.
 pub async fn peers(
-    bound: Bound,
+    mut bound: Bound,
     node: NodeService,
     later: LaterRoutes,
     ending: Ending,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = guard(bound, PEER_CONNECTIONS_MAX, ending.cut);
     let early = Routes::new(NodeServer::new(node)).prepare();
     let switchboard = Switchboard { early, later };
+    if let Some(calls) = bound.calls.take() {
+        calls.serve(CallService::new(switchboard), ending).await;
+        return Ok(());
+    }
+    let incoming = guard(bound, PEER_CONNECTIONS_MAX, ending.cut);
     server(PEER_STREAMS_MAX)
         .serve_with_incoming_shutdown(switchboard, incoming, ending.close.cancelled_owned())
         .await

@@ -1,17 +1,20 @@
 //! What a run came to, and what to make of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::history::{End, History, What};
 use crate::invariant::Violation;
+use crate::net::Transport;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
+    /// What connected the hosts.
+    pub transport: Transport,
     /// Nodes of the cluster.
     pub nodes: u64,
     /// Hash of the trace.
@@ -22,6 +25,10 @@ pub struct Report {
     pub simulated_ms: u64,
     /// Faults begun, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// What befell messages, by kind, as far as the network tells.
+    pub network: BTreeMap<String, u64>,
+    /// Leaders that came to serve: one for each group and term.
+    pub leaders: u64,
     /// Processes that ended at the boundary that was asked for.
     pub fail_point_hits: u64,
     /// Sends confirmed.
@@ -70,14 +77,19 @@ impl Report {
             End::Unknown(_) => self.unknown_operations += 1,
             End::Refused(_) => {}
         };
+        let mut leaders = BTreeSet::new();
         for event in &history.events {
             match &event.what {
+                What::Replica(replica) if replica.leads => {
+                    leaders.insert((replica.group, replica.term));
+                }
                 What::SendEnd { end, .. } => known(&blank(end), |report| &mut report.sends_confirmed),
                 What::SettleEnd { end, .. } => known(&blank(end), |report| &mut report.settles_answered),
                 What::Deliver(_) => known(&End::Known(()), |report| &mut report.deliveries),
                 _ => {}
             }
         }
+        self.leaders = leaders.len() as u64;
     }
 }
 

@@ -3,6 +3,7 @@
 //! First the clients work while the nemesis strikes (safety). Then everything is healed, and within a bound of simulated time every
 //! message must be consumed and all replicas must be level (liveness).
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use phalanx_storage::fail_point::{FailPoint, Persist};
 use crate::history::{Bounds, End, Event, Recorder, What};
 use crate::invariant::{self, Violation};
 use crate::nemesis::{Nemesis, edge, plan, stir};
+use crate::net::Transport;
 use crate::random::Random;
 use crate::report::Report;
 use crate::workload::{Board, RESUME, Stage, Workload};
@@ -20,8 +22,6 @@ use crate::{determinism, trace};
 
 /// The cluster and its queues must be there by then.
 const PREPARE_MAX: Duration = Duration::from_secs(30);
-/// How long the faults go on.
-const WORK: std::ops::Range<u64> = 9_000..16_000;
 /// Everything is consumed and level this long after healing, or the run has failed.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Clients stop within this.
@@ -43,6 +43,8 @@ const STIR_MS: u64 = 17_500;
 pub struct Order {
     /// Decides everything that is not said here.
     pub seed: u64,
+    /// What connects the hosts.
+    pub transport: Transport,
     /// Nodes of the cluster.
     pub nodes: Option<u64>,
     /// Processes end at this boundary, in this way.
@@ -51,19 +53,43 @@ pub struct Order {
     pub planted: Option<Betrayal>,
 }
 
+/// How fast a run goes: with messages runs are shorter, and more.
+struct Pace {
+    /// How long the faults go on, ms.
+    work: Range<u64>,
+    /// Leases of the queues, ms: the end waits for some of them.
+    lease: Range<u64>,
+    /// Between heartbeats, ms; elections are in proportion. `None`: as in production.
+    heartbeat: Option<Range<u64>>,
+}
+
+impl Pace {
+    fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::Tonic => Self { work: 9_000..16_000, lease: 3_500..6_000, heartbeat: None },
+            Transport::Message => Self { work: 4_000..6_500, lease: 2_500..4_000, heartbeat: Some(150..251) },
+        }
+    }
+}
+
 /// The cluster of a seed. Small logs and frequent checkpoints: segments are recycled and snapshots sent within seconds.
-pub fn setup(seed: u64, nodes: Option<u64>) -> Setup {
+fn setup(seed: u64, nodes: Option<u64>, pace: &Pace) -> Setup {
     let mut random = Random::new(seed, 1);
     let drawn = if random.chance(30) { 5 } else { 3 };
     let nodes = nodes.unwrap_or(drawn);
     let replicas = if nodes >= 5 && random.chance(50) { 5 } else { 3 };
-    let raft = RaftOptions {
+    let mut raft = RaftOptions {
         checkpoint_interval: Duration::from_millis(random.within(150..900)),
         log_keep_entries: random.within(8..120),
         snapshot_chunk_bytes: 8 * 1024,
         refill_timeout: Duration::from_secs(5),
         ..RaftOptions::default()
     };
+    if let Some(range) = &pace.heartbeat {
+        let heartbeat = Duration::from_millis(Random::new(seed, 9).within(range.clone()));
+        (raft.election_min, raft.election_max) = (heartbeat * 3, heartbeat * 5);
+        raft.heartbeat = heartbeat;
+    }
     Setup {
         nodes,
         replicas,
@@ -80,7 +106,8 @@ pub fn run(order: Order) -> Report {
     let seed = order.seed;
     determinism::begin(seed);
     let _guard = trace::subscribe(tracing::Level::INFO);
-    let mut setup = setup(seed, order.nodes);
+    let pace = Pace::of(order.transport);
+    let mut setup = setup(seed, order.nodes, &pace);
     if order.fail_point.is_some() {
         // Whoever was away for a moment needs a snapshot.
         setup.raft.log_keep_entries = 8;
@@ -89,18 +116,20 @@ pub fn run(order: Order) -> Report {
     recorder.bound(Bounds { resume_ms: RESUME.as_millis() as u64, transit_ms: TRANSIT_MAX_MS });
     let mut run = Run {
         order,
+        pace,
         ambush: Random::new(seed, 7),
         next_ambush_ms: 0,
-        world: World::new(seed, &setup, recorder.clone()),
+        world: World::new(seed, &setup, order.transport, recorder.clone()),
         recorder,
         board: Board::default(),
-        report: Report { seed, nodes: setup.nodes, ..Report::default() },
+        report: Report { seed, transport: order.transport, nodes: setup.nodes, ..Report::default() },
     };
     if let Err(violation) = run.all() {
         run.report.violations.push(violation);
     }
     let Run { world, recorder, mut report, .. } = run;
     report.fail_point_hits = world.ambushes();
+    report.network = world.befell().into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
     report.simulated_ms = world.now().as_millis() as u64;
     let history = recorder.take();
     report.count(&history);
@@ -112,6 +141,7 @@ pub fn run(order: Order) -> Report {
 
 struct Run {
     order: Order,
+    pace: Pace,
     ambush: Random,
     next_ambush_ms: u64,
     world: World,
@@ -122,9 +152,11 @@ struct Run {
 
 impl Run {
     fn all(&mut self) -> Result<(), Violation> {
-        let workload =
-            Workload::new(self.order.seed, self.world.addresses(), self.recorder.clone(), self.board.clone());
-        for (name, client) in workload.hosts() {
+        let (seed, lease) = (self.order.seed, self.pace.lease.clone());
+        let addresses = self.world.addresses();
+        let workload = Workload::new(seed, lease, addresses, self.recorder.clone(), self.board.clone());
+        let clients = workload.hosts(|name| self.world.door(name));
+        for (name, client) in clients {
             self.world.client(&name, client);
         }
         let board = self.board.clone();
@@ -190,7 +222,7 @@ impl Run {
         let (during_ms, planned) = if self.order.fail_point.is_some() {
             (STIR_MS, stir(STIR_MS))
         } else {
-            let during_ms = Random::new(seed, 6).within(WORK);
+            let during_ms = Random::new(seed, 6).within(self.pace.work.clone());
             (during_ms, edge(seed).unwrap_or_else(|| plan(seed, during_ms)))
         };
         let mut nemesis = Nemesis::new(seed, planned);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
-use phalanx_client::{Client, Message, QueueSettings};
+use phalanx_client::{Client, Connector, Message, QueueSettings};
 use phalanx_raft::RaftOptions;
 
 use crate::history::Recorder;
 use crate::nemesis::Faults as _;
-use crate::net::SimNet;
+use crate::net::{Door, Transport};
 use crate::world::{Setup, World};
 use crate::{determinism, trace};
 
@@ -72,11 +72,11 @@ fn setup() -> Setup {
 pub fn run(seed: u64) -> Result<Outcome, String> {
     determinism::begin(seed);
     let _guard = trace::subscribe(tracing::Level::DEBUG);
-    let mut world = World::new(seed, &setup(), Recorder::default());
+    let mut world = World::new(seed, &setup(), Transport::Tonic, Recorder::default());
     let progress: Shared<Progress> = Arc::default();
-    let (addresses, shared) = (world.addresses(), Arc::clone(&progress));
+    let (addresses, shared, door) = (world.addresses(), Arc::clone(&progress), world.door("client"));
     world.client("client", async move {
-        let end = client(seed, addresses, Arc::clone(&shared)).await.map_err(|error| error.to_string());
+        let end = client(seed, addresses, door, Arc::clone(&shared)).await.map_err(|error| error.to_string());
         shared.lock().end = Some(end);
     });
 
@@ -110,9 +110,11 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
 async fn client(
     seed: u64,
     addresses: Vec<String>,
+    door: Arc<dyn Door>,
     progress: Shared<Progress>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let client = Client::builder().addresses(addresses).connector(SimNet::default()).seed(seed).build()?;
+    let connector = move |endpoint| Connector::channel(door.as_ref(), endpoint);
+    let client = Client::builder().addresses(addresses).connector(connector).seed(seed).build()?;
     let _queue = client.admin().create_queue("seams", QueueSettings::default()).await?;
     let producer = client.producer("seams").window(WINDOW).coalesce(1).open().await?;
     let mut flying = FuturesUnordered::new();

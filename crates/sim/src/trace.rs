@@ -13,7 +13,7 @@ use std::path::Path;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::determinism;
@@ -82,10 +82,11 @@ pub fn result() -> (u64, u64) {
 /// Makes this thread's events count, up to `level`, until the guard is dropped.
 pub fn subscribe(level: Level) -> DefaultGuard {
     let has_file = TRACE.with(|trace| trace.borrow().file.is_some());
-    let shown = if has_file { LevelFilter::TRACE } else { LevelFilter::from_level(level) };
-    tracing::subscriber::set_default(
-        tracing_subscriber::registry().with(TraceLayer { level }.with_filter(shown)),
-    )
+    let finest = if has_file { Level::TRACE } else { level };
+    // Spans name the hosts in a trace file; without one they are not even made.
+    let shown = filter_fn(move |of| *of.level() <= finest && (has_file || of.is_event()));
+    let layer = TraceLayer { level }.with_filter(shown.with_max_level_hint(finest));
+    tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
 }
 
 /// The layer that records every event.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::raft::v1::raft_client::RaftClient;
-use tonic::transport::Channel;
 
 use super::MESSAGE_BYTES_MAX;
 use super::heartbeat::Coalescer;

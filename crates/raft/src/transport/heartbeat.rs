@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use phalanx_proto::channel::Channel;
 use phalanx_proto::raft::v1;
 use phalanx_proto::raft::v1::raft_client::RaftClient;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 /// Shortest time between two calls to one peer.
 const GATHER: Duration = Duration::from_millis(10);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use phalanx_proto::channel::Channel;
 use phalanx_raft::{
     Dialer, EffectSink, Executor, FatalError, Group, GroupSpec, GroupStatus, Groups, NodeContext, OpenError,
     PayloadMemory, PeerNode, ProposeError, Purpose, RaftOptions,
@@ -23,7 +24,7 @@ use phalanx_storage::checkpoint::{Engine, MemoryEngine};
 use phalanx_storage::disk::RealDisk;
 use phalanx_storage::wal::{Wal, WalOptions};
 use tokio::runtime::Runtime;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Endpoint, Server};
 
 use crate::committer::Committer;
 
@@ -47,7 +48,7 @@ struct Tcp;
 impl Dialer for Tcp {
     fn channel(&self, address: &str, _: Purpose) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        endpoint.connect_timeout(Duration::from_secs(1)).tcp_nodelay(true).connect_lazy()
+        endpoint.connect_timeout(Duration::from_secs(1)).tcp_nodelay(true).connect_lazy().into()
     }
 }
 

@@ -117,7 +117,8 @@ impl Dispatcher {
         if queue.stream_count >= REGISTRATIONS_MAX {
             return Err(RegisterError::TooMany);
         }
-        let (slot, mut events) = stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration);
+        let (slot, mut events) =
+            stream::open(Arc::downgrade(&desk), uid, consumer, incarnation, registration);
         let slots = queue.streams.entry(consumer).or_default();
         if let Some(same) = slots.iter().position(|slot| slot.incarnation() == incarnation) {
             // The same attach again: the answer of the first was lost on the way.

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::processes::one;
 use super::{Options, canary_build, print};
+use crate::net::Transport;
 use crate::report::{Report, Verdict};
 use crate::run::Order;
 
@@ -152,7 +153,7 @@ impl Hunt<'_> {
     }
 
     fn run(&self, seed: u64, canary: Option<&str>) -> Report {
-        let order = Order { seed, nodes: None, fail_point: None, planted: None };
+        let order = Order { seed, transport: Transport::Tonic, nodes: None, fail_point: None, planted: None };
         let report = match canary {
             Some(name) => one(self.program, &order, &["--canary", name]),
             None => one(self.program, &order, &[]),

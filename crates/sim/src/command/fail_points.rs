@@ -29,13 +29,14 @@ struct Row {
 pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut options = Options::new(words);
     let from = options.number("--from")?.unwrap_or(1);
+    let transport = options.transport()?;
     let jobs = options.jobs()?;
     let json = options.flag("--json");
     options.end()?;
     let ways = FailPoint::all().into_iter().flat_map(|point| [(point, End::Kill), (point, End::PowerCut)]);
     let mut missing: Vec<Order> = ways
         .zip(from..)
-        .map(|(way, seed)| Order { seed, nodes: Some(3), fail_point: Some(way), planted: None })
+        .map(|(way, seed)| Order { seed, transport, nodes: Some(3), fail_point: Some(way), planted: None })
         .collect();
     let mut done: Vec<(Order, Report)> = Vec::new();
     for attempt in 0..ATTEMPTS_MAX {

@@ -12,17 +12,19 @@ mod sweep;
 
 use std::process::ExitCode;
 
+use crate::net::Transport;
 use crate::world::Betrayal;
 
 pub use canary_build::stand_in_for_rustc;
 
 const USAGE: &str = "usage:
-  phalanx-sim run --seed N [--nodes 3|5] [--trace FILE] [--json]
+  phalanx-sim run --seed N [--transport tonic|message] [--nodes 3|5] [--trace FILE] [--json]
                   [--fail-point NAME [--how kill|power]]             one run
-  phalanx-sim sweep --seeds N [--from S] [--jobs J] [--json] [--check-determinism N]
-                                              [--planted lying-disk|jumping-clock]
+  phalanx-sim sweep --seeds N [--transport tonic|message] [--from S] [--jobs J] [--json]
+                    [--check-determinism N] [--planted lying-disk|jumping-clock]
                                                                      many runs, each in a process of its own
-  phalanx-sim failpoints [--from S] [--jobs J] [--json]              an end at every boundary of a persist
+  phalanx-sim failpoints [--transport tonic|message] [--from S] [--jobs J] [--json]
+                                                                     an end at every boundary of a persist
   phalanx-sim canaries [--seeds MAX] [--from S] [--jobs J] [--only NAME] [--json]
                                                                      bugs planted on purpose: each must be found
   phalanx-sim seams [--seed N | --check]                             the seams alone: boot, 1,000 sends, a leader's death";
@@ -80,6 +82,13 @@ impl<'a> Options<'a> {
     fn jobs(&mut self) -> Result<u64, String> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
         Ok(self.number("--jobs")?.unwrap_or(cores).max(1))
+    }
+
+    /// `--transport`: real tonic, unless it says otherwise.
+    fn transport(&mut self) -> Result<Transport, String> {
+        let Some(name) = self.value("--transport")? else { return Ok(Transport::default()) };
+        Transport::named(name)
+            .ok_or_else(|| format!("--transport {name}: {:?}", Transport::ALL.map(Transport::name)))
     }
 
     /// `--planted`: a promise that the world breaks.

@@ -56,6 +56,7 @@ pub(super) fn run_all(orders: &[Order], jobs: u64) -> Result<Vec<Report>, String
 pub(super) fn one(program: &Path, order: &Order, more: &[&str]) -> Report {
     let mut command = Command::new(program);
     command.args(["run", "--json", "--seed", &order.seed.to_string()]);
+    command.args(["--transport", order.transport.name()]);
     if let Some(nodes) = order.nodes {
         command.args(["--nodes", &nodes.to_string()]);
     }
@@ -68,7 +69,12 @@ pub(super) fn one(program: &Path, order: &Order, more: &[&str]) -> Report {
     command.args(more);
     let failed = |evidence| {
         let violation = Violation { invariant: "ends-with-a-report".to_owned(), evidence };
-        Report { seed: order.seed, violations: vec![violation], ..Report::default() }
+        Report {
+            seed: order.seed,
+            transport: order.transport,
+            violations: vec![violation],
+            ..Report::default()
+        }
     };
     let output = match command.output() {
         Ok(output) => output,

@@ -13,6 +13,7 @@ use crate::world::{Betrayal, End};
 pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let mut options = Options::new(words);
     let seed = options.number("--seed")?.ok_or("run needs --seed N")?;
+    let transport = options.transport()?;
     let nodes = options.number("--nodes")?;
     let path = options.value("--trace")?;
     let point = options.value("--fail-point")?;
@@ -29,7 +30,7 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     }
     canary.map_or(Ok(()), canary_build::plant)?;
     let fail_point = fail_point(point, how)?;
-    let order = Order { seed, nodes, fail_point, planted };
+    let order = Order { seed, transport, nodes, fail_point, planted };
     let report = crate::run::run(order);
     if json {
         print(&serde_json::to_string(&report).map_err(|error| error.to_string())?);
@@ -45,7 +46,11 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
 
 /// The one-line command that runs a seed again.
 pub(super) fn replay(order: &Order) -> String {
-    let mut line = format!("cargo run --release -p phalanx-sim -- run --seed {}", order.seed);
+    let mut line = format!(
+        "cargo run --release -p phalanx-sim -- run --seed {} --transport {}",
+        order.seed,
+        order.transport.name()
+    );
     if let Some(nodes) = order.nodes {
         line.push_str(&format!(" --nodes {nodes}"));
     }
@@ -96,9 +101,10 @@ pub(super) fn tell(report: &Report, order: &Order) -> String {
     let faults: Vec<String> = report.faults.iter().map(|(kind, count)| format!("{kind} ×{count}")).collect();
     let mut lines = vec![
         format!(
-            "seed {}: {} nodes, {:.1} simulated s, trace {} over {} events",
+            "seed {}: {} nodes, {} transport, {:.1} simulated s, trace {} over {} events",
             report.seed,
             report.nodes,
+            report.transport.name(),
             report.simulated_ms as f64 / 1_000.0,
             report.trace,
             report.trace_events

@@ -12,11 +12,12 @@ use super::processes::run_all;
 use super::run::{replay, tell};
 use super::{EXIT_UNKNOWN, Options, print};
 use crate::invariant::Violation;
+use crate::net::Transport;
 use crate::report::{Report, Verdict};
 use crate::run::Order;
 use crate::world::Betrayal;
 
-/// Seeds that once showed a bug, a line each: the number, and what it was after a `#`.
+/// Seeds that once showed a bug, a line each: the number, the transport unless it is tonic, and what it was after a `#`.
 const REGRESS: &str = include_str!("../../seeds/regress.txt");
 /// Violations that are told in full.
 const TOLD_MAX: usize = 20;
@@ -25,6 +26,7 @@ const TOLD_MAX: usize = 20;
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     seeds: u64,
+    transport: Transport,
     regress_seeds: u64,
     sound: u64,
     unknown: Vec<u64>,
@@ -32,6 +34,8 @@ struct Summary {
     simulated_hours: f64,
     wall_s: f64,
     faults: BTreeMap<String, u64>,
+    network: BTreeMap<String, u64>,
+    leaders: u64,
     sends_confirmed: u64,
     sends_confirmed_in_fault: u64,
     deliveries: u64,
@@ -50,17 +54,18 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     let from = options.number("--from")?.unwrap_or(1);
     let jobs = options.jobs()?;
     let twice = options.number("--check-determinism")?.unwrap_or(0).min(seeds);
+    let transport = options.transport()?;
     let planted = options.planted()?;
     let json = options.flag("--json");
     options.end()?;
-    let known = regress()?;
+    let known = regress(transport)?;
     let mut list = known.clone();
     list.extend(from..from + seeds);
     let begin = Instant::now();
-    let mut reports = run_all(&orders(&list, planted), jobs)?;
+    let mut reports = run_all(&orders(&list, transport, planted), jobs)?;
     reports.sort_by_key(|report| report.seed);
     let again: Vec<u64> = (from..from + twice).collect();
-    let second = run_all(&orders(&again, planted), jobs)?;
+    let second = run_all(&orders(&again, transport, planted), jobs)?;
     for other in second {
         let first = reports.iter_mut().find(|report| report.seed == other.seed).expect("it was in the list");
         if first.trace != other.trace {
@@ -69,7 +74,8 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
         }
     }
     let mut summary = summarize(&reports);
-    (summary.regress_seeds, summary.twice, summary.planted) = (known.len() as u64, twice, planted);
+    (summary.regress_seeds, summary.twice) = (known.len() as u64, twice);
+    (summary.transport, summary.planted) = (transport, planted);
     summary.wall_s = begin.elapsed().as_secs_f64();
     if json {
         print(&serde_json::to_string(&summary).map_err(|error| error.to_string())?);
@@ -85,20 +91,31 @@ pub(super) fn command(words: &[&str]) -> Result<ExitCode, String> {
     })
 }
 
-fn regress() -> Result<Vec<u64>, String> {
-    let numbers = REGRESS.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let parse = |text: &str| text.parse().map_err(|_| format!("seeds/regress.txt: {text:?} is not a seed"));
-    numbers.filter(|text| !text.is_empty()).map(parse).collect()
+/// The seeds that once showed a bug with this transport.
+fn regress(transport: Transport) -> Result<Vec<u64>, String> {
+    let mut seeds = Vec::new();
+    for line in REGRESS.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(number) = words.next() else { continue };
+        let seed = number.parse().map_err(|_| format!("seeds/regress.txt: {number:?} is not a seed"))?;
+        let named = words.next().map_or(Some(Transport::default()), Transport::named);
+        let of = named.filter(|_| words.next().is_none());
+        if of.ok_or_else(|| format!("seeds/regress.txt: {line:?}"))? == transport {
+            seeds.push(seed);
+        }
+    }
+    Ok(seeds)
 }
 
-fn orders(seeds: &[u64], planted: Option<Betrayal>) -> Vec<Order> {
-    seeds.iter().map(|seed| Order { seed: *seed, nodes: None, fail_point: None, planted }).collect()
+fn orders(seeds: &[u64], transport: Transport, planted: Option<Betrayal>) -> Vec<Order> {
+    let order = |seed: &u64| Order { seed: *seed, transport, nodes: None, fail_point: None, planted };
+    seeds.iter().map(order).collect()
 }
 
 impl Summary {
     /// What ran a seed.
     fn order(&self, seed: u64) -> Order {
-        Order { seed, nodes: None, fail_point: None, planted: self.planted }
+        Order { seed, transport: self.transport, nodes: None, fail_point: None, planted: self.planted }
     }
 }
 
@@ -116,6 +133,10 @@ fn summarize(reports: &[Report]) -> Summary {
         for (kind, count) in &report.faults {
             *summary.faults.entry(kind.clone()).or_default() += count;
         }
+        for (what, count) in &report.network {
+            *summary.network.entry(what.clone()).or_default() += count;
+        }
+        summary.leaders += report.leaders;
         summary.simulated_hours += report.simulated_ms as f64 / 3_600_000.0;
         summary.sends_confirmed += report.sends_confirmed;
         summary.sends_confirmed_in_fault += report.sends_confirmed_in_fault;
@@ -134,14 +155,22 @@ fn table(summary: &Summary) -> String {
         .take(TOLD_MAX)
         .map(|report| tell(report, &summary.order(report.seed)))
         .collect();
-    let mut row = |name: &str, value: String| lines.push(format!("{name:<34}{value}"));
+    let mut row = |name: &str, value: String| lines.push(format!("{name:<38}{value}"));
     let regress = summary.regress_seeds;
-    row("seeds run", format!("{} ({regress} of seeds/regress.txt first)", summary.seeds));
+    let transport = summary.transport.name();
+    row(
+        "seeds run",
+        format!("{}, {transport} transport ({regress} of seeds/regress.txt first)", summary.seeds),
+    );
     row("run twice with the same trace", summary.twice.to_string());
     row("simulated hours", format!("{:.2} in {:.0} s", summary.simulated_hours, summary.wall_s));
     for (kind, count) in &summary.faults {
         row(&format!("  {kind}"), count.to_string());
     }
+    for (what, count) in &summary.network {
+        row(&format!("  {what}"), count.to_string());
+    }
+    row("leaders that came to serve", summary.leaders.to_string());
     let in_fault = summary.sends_confirmed_in_fault;
     row("sends confirmed", format!("{} ({in_fault} while a fault was in force)", summary.sends_confirmed));
     row("deliveries", summary.deliveries.to_string());

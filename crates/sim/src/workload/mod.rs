@@ -9,15 +9,16 @@ mod reader;
 mod receiver;
 mod unary;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
-use phalanx_client::{Client, Error, Message, QueueSettings};
+use phalanx_client::{Client, Connector, Error, Message, QueueSettings};
 
 use crate::history::{Recorder, Sending};
-use crate::net::SimNet;
+use crate::net::Door;
 use crate::random::Random;
 
 /// How long leases wait for a lost consumer, and answers for a repeated question.
@@ -116,7 +117,7 @@ struct Actor {
     recorder: Recorder,
     board: Board,
     client: Client,
-    net: SimNet,
+    door: Arc<dyn Door>,
     addresses: Vec<String>,
 }
 
@@ -167,14 +168,20 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The mix of a seed.
-    pub fn new(seed: u64, addresses: Vec<String>, recorder: Recorder, board: Board) -> Self {
+    /// The mix of a seed, with leases of so many ms.
+    pub fn new(
+        seed: u64,
+        lease: Range<u64>,
+        addresses: Vec<String>,
+        recorder: Recorder,
+        board: Board,
+    ) -> Self {
         let mut random = Random::new(seed, 2);
         let shape = |number, random: &mut Random| QueueShape {
             number,
             grouped: number == 2,
             strict: number == 3,
-            lease: Duration::from_millis(random.within(3_500..6_000)),
+            lease: Duration::from_millis(random.within(lease.clone())),
         };
         let mut queues = vec![shape(1, &mut random), shape(2, &mut random)];
         if random.chance(25) {
@@ -195,8 +202,8 @@ impl Workload {
         Self { seed, queues, hosts, recorder, board, addresses }
     }
 
-    /// What runs on each host of clients.
-    pub fn hosts(self) -> Vec<(String, BoxFuture<'static, ()>)> {
+    /// What runs on each host of clients, with its way into the network.
+    pub fn hosts(self, mut door: impl FnMut(&str) -> Arc<dyn Door>) -> Vec<(String, BoxFuture<'static, ()>)> {
         let mut futures: Vec<(String, BoxFuture<'static, ()>)> = Vec::new();
         for (host, roles) in self.hosts.iter().enumerate() {
             let senders =
@@ -214,10 +221,11 @@ impl Workload {
             let (recorder, board, addresses) =
                 (self.recorder.clone(), self.board.clone(), self.addresses.clone());
             let queues = self.queues.clone();
+            let name = format!("clients-{host}");
+            let door = door(&name);
             let future = async move {
-                let net = SimNet::default();
                 if prepares {
-                    prepare(client(&addresses, &net, u64::MAX - 1), &queues, &board).await;
+                    prepare(client(&addresses, &door, u64::MAX - 1), &queues, &board).await;
                 }
                 while board.stage() == Stage::Prepare {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -228,24 +236,25 @@ impl Workload {
                         random: Random::new(seed, 5),
                         recorder: recorder.clone(),
                         board: board.clone(),
-                        client: client(&addresses, &net, seed),
-                        net: net.clone(),
+                        client: client(&addresses, &door, seed),
+                        door: Arc::clone(&door),
                         addresses: addresses.clone(),
                     };
                     act(role, actor)
                 });
                 join_all(actors).await;
             };
-            futures.push((format!("clients-{host}"), Box::pin(future)));
+            futures.push((name, Box::pin(future)));
         }
         futures
     }
 }
 
-fn client(addresses: &[String], net: &SimNet, seed: u64) -> Client {
+fn client(addresses: &[String], door: &Arc<dyn Door>, seed: u64) -> Client {
+    let door = Arc::clone(door);
     let builder = Client::builder()
         .addresses(addresses.to_vec())
-        .connector(net.clone())
+        .connector(move |endpoint| Connector::channel(door.as_ref(), endpoint))
         .request_deadline(CALL_DEADLINE)
         .stall_timeout(STALL)
         .keepalive(KEEPALIVE, KEEPALIVE)

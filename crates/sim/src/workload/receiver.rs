@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use phalanx_client::{Channel, Connector};
 use phalanx_proto::v1;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::{Actor, Stage, number_of};
 use crate::history::{Action, Delivered, End, Returned, Settled, What};
@@ -31,7 +32,7 @@ pub(super) async fn run(mut actor: Actor) {
             .http2_keep_alive_interval(super::KEEPALIVE)
             .keep_alive_timeout(super::KEEPALIVE)
             .keep_alive_while_idle(true);
-        MessagesClient::new(actor.net.lazy(&endpoint))
+        MessagesClient::new(Connector::channel(actor.door.as_ref(), endpoint))
     });
     let mut receiver = Receiver { holder: actor.board.identity(), nodes: nodes.collect(), good: 0 };
     while actor.board.stage() != Stage::Over {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use phalanx_storage::disk::Disk as _;
 use phalanx_storage::wal::batches;
 
-use super::{End, LATENCY_MAX, World};
+use super::{End, World};
 use crate::nemesis::Faults;
+use crate::net::LATENCY_MAX;
 use crate::random::Random;
 
 /// A machine that writes nothing loses its power after this time.
@@ -33,19 +34,27 @@ impl World {
     }
 
     /// Nothing that `node` sends arrives any more.
-    pub(super) fn silence(&self, node: u64) {
+    pub(super) fn silence(&mut self, node: u64) {
+        let host = self.host(node);
         for other in self.others(node) {
-            self.sim.partition(self.host(node), other);
+            self.network.cut(&self.sim, &host, &other);
+            self.network.cut(&self.sim, &other, &host);
         }
     }
 
     /// Undoes [`World::silence`]; partitions that were meant stay.
-    pub(super) fn speak(&self, node: u64) {
-        for other in self.others(node) {
-            self.sim.repair(self.host(node), other);
-        }
+    pub(super) fn speak(&mut self, node: u64) {
+        self.hear(node);
         for (from, to) in &self.cuts {
-            self.sim.partition_oneway(from.clone(), to.clone());
+            self.network.cut(&self.sim, from, to);
+        }
+    }
+
+    /// Every cut around `node` ends.
+    fn hear(&mut self, node: u64) {
+        let host = self.host(node);
+        for other in self.others(node) {
+            self.network.mend(&self.sim, &host, &other);
         }
     }
 
@@ -73,7 +82,7 @@ impl Faults for World {
 
     fn cut(&mut self, from: u64, to: u64) {
         let (from, to) = (self.host(from), self.host(to));
-        self.sim.partition_oneway(from.clone(), to.clone());
+        self.network.cut(&self.sim, &from, &to);
         self.cuts.push((from, to));
     }
 
@@ -81,28 +90,27 @@ impl Faults for World {
         let node = self.host(node);
         for client in self.clients.clone() {
             for (from, to) in [(node.clone(), client.clone()), (client, node.clone())] {
-                self.sim.partition_oneway(from.clone(), to.clone());
+                self.network.cut(&self.sim, &from, &to);
                 self.cuts.push((from, to));
             }
         }
     }
 
     fn reset(&mut self, node: u64) {
-        self.nodes[node as usize - 1].net.reset();
+        let host = self.host(node);
+        self.network.reset(&host);
     }
 
     fn delay(&mut self, ms: u64) {
-        self.sim.set_max_message_latency(Duration::from_millis(ms));
+        self.network.delay(&self.sim, Duration::from_millis(ms));
     }
 
     fn heal_network(&mut self) {
         self.cuts.clear();
-        self.sim.set_max_message_latency(LATENCY_MAX);
+        self.network.delay(&self.sim, LATENCY_MAX);
         for node in 1..=self.nodes() {
             if self.up[node as usize - 1] {
-                for other in self.others(node) {
-                    self.sim.repair(self.host(node), other);
-                }
+                self.hear(node);
             }
         }
         // Machines without power stay silent.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use phalanx_raft::{Executor, RaftOptions};
+use phalanx_raft::{Dialer, Executor, RaftOptions};
 use phalanx_server::authorize::AllowAll;
 use phalanx_server::config::{NodeConfig, PeerConfig};
 use phalanx_server::drive::{DISK_FULL_PAUSE, Drive, DriveHandle, MARK_AFTER, PULSE};
 use phalanx_server::node::Node;
-use phalanx_server::seams::{Seams, SystemEntropy};
+use phalanx_server::seams::{Listen, Seams, SystemEntropy};
 use phalanx_server::state::NodeState;
 use phalanx_storage::checkpoint::{Engine, MemoryEngine};
 use phalanx_storage::disk::{Disk, SimDisk};
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::clock::{SimClock, WallError};
-use crate::net::SimNet;
+use crate::net::{Door, Network};
 use crate::trace;
 
 /// Simulated time that one write with its sync takes.
@@ -71,8 +71,7 @@ pub struct Machine {
     pub disk: Arc<SimDisk>,
     /// Its checkpoints.
     pub engine: Arc<MemoryEngine>,
-    /// Its network.
-    pub net: SimNet,
+    door: Arc<dyn Door>,
     /// Its wall clock.
     pub wall: WallError,
     /// What its process tells.
@@ -82,7 +81,7 @@ pub struct Machine {
 
 impl Machine {
     /// Machine `id`, with an empty disk.
-    pub fn new(id: u64, setup: &Setup, seed: u64) -> Self {
+    pub fn new(id: u64, setup: &Setup, seed: u64, network: &mut dyn Network) -> Self {
         let peer = |id| PeerConfig {
             id,
             peer: format!("{}:7520", name(id)),
@@ -108,7 +107,7 @@ impl Machine {
             raft: setup.raft.clone(),
             engine: Arc::new(MemoryEngine::beside(disk.clone())),
             disk: Arc::new(disk),
-            net: SimNet::default(),
+            door: network.door(&name(id)),
             wall: WallError::default(),
             telling: Arc::default(),
             transfer: Arc::default(),
@@ -167,8 +166,8 @@ impl Machine {
             entropy: Arc::new(SystemEntropy),
             disk: Arc::clone(&self.disk) as Arc<dyn Disk>,
             engine: Arc::clone(&self.engine) as Arc<dyn Engine>,
-            dialer: Arc::new(self.net.clone()),
-            listen: Arc::new(self.net.clone()),
+            dialer: Arc::clone(&self.door) as Arc<dyn Dialer>,
+            listen: Arc::clone(&self.door) as Arc<dyn Listen>,
             executor: Arc::new(TaskExecutor),
             drive: Arc::new(TaskDrive),
             authorizer: Arc::new(AllowAll),

@@ -1,4 +1,4 @@
-//! A cluster of real nodes over real tonic, on a simulated network, with simulated disks and clocks.
+//! A cluster of real nodes on a simulated network of either kind, with simulated disks and clocks.
 //!
 //! The world steps simulated time, looks at the replicas, and carries faults out. It ends and starts processes; a process that must not go
 //! on, by its own word or for want of power, is ended at the end of the step in which that happened.
@@ -21,12 +21,9 @@ use turmoil::Sim;
 
 use crate::determinism;
 use crate::history::{Recorder, Replica, What};
+use crate::net::{Door, LATENCY_MAX, LATENCY_MIN, Network, Transport};
 use crate::trace;
 
-/// Length of a step.
-const TICK: Duration = Duration::from_millis(1);
-/// A network in order delivers within this.
-const LATENCY_MAX: Duration = Duration::from_millis(5);
 /// Between two looks at the replicas.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// A process that ended by itself, with a cause that was planted, is started again after this time.
@@ -47,6 +44,7 @@ fn remember_panics() {
 /// See the module.
 pub struct World {
     sim: Sim<'static>,
+    network: Box<dyn Network>,
     nodes: Vec<Machine>,
     up: Vec<bool>,
     recorder: Recorder,
@@ -70,18 +68,20 @@ pub struct World {
 
 impl World {
     /// Machines with empty disks, started.
-    pub fn new(seed: u64, setup: &Setup, recorder: Recorder) -> Self {
+    pub fn new(seed: u64, setup: &Setup, transport: Transport, recorder: Recorder) -> Self {
         remember_panics();
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .simulation_duration(Duration::from_secs(3_600))
-            .tick_duration(TICK)
-            .min_message_latency(Duration::from_micros(200))
+            .tick_duration(transport.tick())
+            .min_message_latency(LATENCY_MIN)
             .max_message_latency(LATENCY_MAX)
             .tcp_capacity(65_536)
             .enable_random_order()
             .build();
-        let nodes: Vec<Machine> = (1..=setup.nodes).map(|id| Machine::new(id, setup, seed)).collect();
+        let mut network = transport.network(seed);
+        let machine = |id| Machine::new(id, setup, seed, network.as_mut());
+        let nodes: Vec<Machine> = (1..=setup.nodes).map(machine).collect();
         for machine in &nodes {
             let machine = machine.clone();
             sim.host(machine.name(), move || machine.clone().run());
@@ -89,6 +89,7 @@ impl World {
         let count = nodes.len();
         Self {
             sim,
+            network,
             nodes,
             up: vec![true; count],
             recorder,
@@ -120,6 +121,16 @@ impl World {
         self.nodes.iter().map(Machine::address).collect()
     }
 
+    /// The way into the network for the host of a client.
+    pub fn door(&mut self, host: &str) -> Arc<dyn Door> {
+        self.network.door(host)
+    }
+
+    /// What befell messages so far, by kind.
+    pub fn befell(&self) -> BTreeMap<&'static str, u64> {
+        self.network.befell()
+    }
+
     /// Runs `client` on a host of its own.
     pub fn client(&mut self, name: &str, client: impl Future<Output = ()> + 'static) {
         self.clients.push(name.to_owned());
@@ -147,6 +158,7 @@ impl World {
     /// # Errors
     /// A panic inside, in words.
     pub fn step(&mut self) -> Result<(), String> {
+        self.network.step(self.sim.elapsed());
         let stepped = catch_unwind(AssertUnwindSafe(|| self.sim.step()));
         determinism::set_now_ns(u64::try_from(self.sim.elapsed().as_nanos()).unwrap_or(u64::MAX));
         match stepped {
@@ -213,6 +225,7 @@ impl World {
             // A machine without power says goodbye to nobody: its peers hear nothing more.
             self.silence(id);
         }
+        self.network.ends(&machine.name());
         self.sim.crash(machine.name());
         match how {
             End::Kill => machine.killed(),

@@ -18,6 +18,10 @@ fn the_seam_test_passes_twice_with_one_trace() {
 
 #[test]
 fn seeds_are_sound_and_the_same_seed_gives_the_same_trace() {
-    let (code, text) = sim(&["sweep", "--seeds", "2", "--jobs", "2", "--check-determinism", "1"]);
-    assert_eq!(code, Some(0), "{text}");
+    for transport in ["tonic", "message"] {
+        let sweep =
+            ["sweep", "--transport", transport, "--seeds", "2", "--jobs", "2", "--check-determinism", "1"];
+        let (code, text) = sim(&sweep);
+        assert_eq!(code, Some(0), "{text}");
+    }
 }

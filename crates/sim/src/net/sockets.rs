@@ -1,24 +1,28 @@
-//! Sockets of the simulated network, below real tonic.
+//! Simulated sockets below real tonic.
 //!
 //! Every socket belongs to a host, whose connections can be reset at once.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use phalanx_client::Connector;
+use phalanx_client::{Channel, Connector};
 use phalanx_raft::{Dialer, Purpose};
 use phalanx_server::seams::{Accepted, Bound, Listen, peer_endpoint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 use tower::service_fn;
+use turmoil::Sim;
 
+use super::{Door, Network};
 use crate::trace;
 
 /// A simulated socket as tokio and tonic want it.
@@ -65,16 +69,59 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Links between hosts are turmoil's; only resets are made here.
+#[derive(Default)]
+pub(super) struct Sockets {
+    doors: BTreeMap<String, SocketDoor>,
+}
+
+impl Network for Sockets {
+    fn door(&mut self, host: &str) -> Arc<dyn Door> {
+        Arc::new(self.doors.entry(host.to_owned()).or_default().clone())
+    }
+
+    fn cut(&mut self, sim: &Sim<'static>, from: &str, to: &str) {
+        sim.partition_oneway(from, to);
+    }
+
+    fn mend(&mut self, sim: &Sim<'static>, one: &str, other: &str) {
+        sim.repair(one, other);
+    }
+
+    fn reset(&mut self, host: &str) {
+        if let Some(door) = self.doors.get(host) {
+            door.reset();
+        }
+    }
+
+    fn delay(&mut self, sim: &Sim<'static>, longest: Duration) {
+        sim.set_max_message_latency(longest);
+    }
+
+    fn ends(&mut self, _: &str) {
+        // turmoil closes the sockets of a host that crashes.
+    }
+
+    fn step(&mut self, _: Duration) {
+        // turmoil delivers as it steps.
+    }
+
+    fn befell(&self) -> BTreeMap<&'static str, u64> {
+        // turmoil does not say.
+        BTreeMap::new()
+    }
+}
+
 /// All three directions of one host: listeners, connections to peers, connections of clients. Clones are of the same host.
 #[derive(Clone, Debug, Default)]
-pub struct SimNet {
+struct SocketDoor {
     /// Cancelled by a reset, and replaced.
     current: Arc<Mutex<CancellationToken>>,
 }
 
-impl SimNet {
+impl SocketDoor {
     /// Breaks all connections of this host, whichever side opened them.
-    pub fn reset(&self) {
+    fn reset(&self) {
         std::mem::take(&mut *self.current.lock()).cancel();
     }
 
@@ -83,9 +130,9 @@ impl SimNet {
     }
 
     /// A channel to `endpoint` over the simulated network, connected when first used and again when broken.
-    pub fn lazy(&self, endpoint: &Endpoint) -> Channel {
+    fn lazy(&self, endpoint: &Endpoint) -> Channel {
         let net = self.clone();
-        endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+        let channel = endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
             let net = net.clone();
             async move {
                 let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
@@ -93,11 +140,12 @@ impl SimNet {
                 let stream = turmoil::net::TcpStream::connect((host, port)).await?;
                 Ok::<_, io::Error>(TokioIo::new(net.socket(stream)))
             }
-        }))
+        }));
+        channel.into()
     }
 }
 
-impl Listen for SimNet {
+impl Listen for SocketDoor {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Bound>> {
         Box::pin(async move {
             let listener = turmoil::net::TcpListener::bind(address).await?;
@@ -106,18 +154,18 @@ impl Listen for SimNet {
                 let accepted = listener.accept().await.map(|(stream, _)| Accepted::new(net.socket(stream)));
                 Some((accepted, (listener, net)))
             });
-            Ok(Bound { address, incoming: incoming.boxed() })
+            Ok(Bound { address, incoming: incoming.boxed(), calls: None })
         })
     }
 }
 
-impl Dialer for SimNet {
+impl Dialer for SocketDoor {
     fn channel(&self, address: &str, _: Purpose) -> Channel {
         self.lazy(&peer_endpoint(address))
     }
 }
 
-impl Connector for SimNet {
+impl Connector for SocketDoor {
     fn channel(&self, endpoint: Endpoint) -> Channel {
         self.lazy(&endpoint)
     }
