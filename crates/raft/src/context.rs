@@ -23,8 +23,8 @@ pub trait EffectSink: Send + Sync + 'static {
     /// machine is locked. Must not block and must not call back into the group.
     fn applied(&self, group: GroupId, machine: &Machine, effects: Vec<Effect>);
 
-    /// A `CheckDigest` showed that this replica's state is not the one its leader had after entry `index`. Called under the same rules.
-    fn diverged(&self, group: GroupId, index: u64);
+    /// A `CheckDigest` at entry `index` showed whether this replica's state is the one its leader had. Called under the same rules.
+    fn compared(&self, group: GroupId, index: u64, agrees: bool);
 }
 
 /// Runs jobs that block: checkpoints, snapshots, read-back. Production: a bounded number of threads of its own.

@@ -151,8 +151,10 @@ impl MachineStore {
         let Some(decoded) = decoded else { return Ok(Replies::default()) };
         let applied = state.machine.apply(decoded);
         self.inner.sink.applied(self.inner.group, &state.machine, applied.effects);
-        if applied.replies.iter().any(|reply| matches!(reply, Reply::Digest { agrees: false })) {
-            self.inner.sink.diverged(self.inner.group, index);
+        for reply in &applied.replies {
+            if let Reply::Digest { agrees } = reply {
+                self.inner.sink.compared(self.inner.group, index, *agrees);
+            }
         }
         Ok(Replies(applied.replies))
     }

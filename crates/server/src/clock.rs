@@ -113,11 +113,13 @@ impl Running {
     /// The time at `mono`, pulled toward `wall_us`.
     fn advanced(self, mono: Duration, wall_us: u64) -> Self {
         let elapsed_us = mono.saturating_sub(self.at).as_micros() as u64;
+        // What is too short to be slewed waits for the next look, or many looks would lose much.
+        let elapsed_us = elapsed_us - elapsed_us % SLEW_DIVISOR;
         let straight_us = self.value_us.saturating_add(elapsed_us);
         let slew_max_us = elapsed_us / SLEW_DIVISOR;
         let slowest_us = straight_us.saturating_sub(slew_max_us);
         let value_us = wall_us.clamp(slowest_us, straight_us.saturating_add(slew_max_us));
-        Self { value_us, at: mono.max(self.at) }
+        Self { value_us, at: self.at + Duration::from_micros(elapsed_us) }
     }
 }
 
@@ -214,25 +216,28 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct FakeClock(Mutex<(u64, u64)>);
+    struct FakeClock(Mutex<(Duration, Duration)>);
 
     impl FakeClock {
         fn pass(&self, ms: u64) {
+            self.pass_ns(ms * 1_000_000);
+        }
+        fn pass_ns(&self, ns: u64) {
             let mut now = self.0.lock();
-            now.0 += ms;
-            now.1 += ms;
+            now.0 += Duration::from_nanos(ns);
+            now.1 += Duration::from_nanos(ns);
         }
         fn set_wall(&self, ms: u64) {
-            self.0.lock().1 = ms;
+            self.0.lock().1 = Duration::from_millis(ms);
         }
     }
 
     impl Clock for FakeClock {
         fn monotonic(&self) -> Duration {
-            Duration::from_millis(self.0.lock().0)
+            self.0.lock().0
         }
         fn wall_ms(&self) -> u64 {
-            self.0.lock().1
+            self.0.lock().1.as_millis() as u64
         }
     }
 
@@ -272,6 +277,16 @@ mod tests {
             let _ = clock.now_ms();
         }
         assert_eq!(clock.now_ms(), 1_001_050);
+    }
+
+    #[test]
+    fn looking_often_costs_no_time() {
+        let (fake, clock) = leading(1_000_000);
+        for _ in 0..1_000_000 {
+            fake.pass_ns(700);
+            let _ = clock.now_ms();
+        }
+        assert_eq!(clock.now_ms(), 1_000_700);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Shard {
     pub batcher: Arc<Batcher>,
     /// When a `Tick` would do something, as of the entry applied last.
     pub due: watch::Receiver<Option<TimestampMs>>,
-    /// Entry after which this replica was found to differ from its leader; 0: never, since it was opened.
+    /// Entry at which this replica was found to differ from its leader; 0: the last comparison found nothing.
     pub diverged_at: Arc<AtomicU64>,
     /// Index of the entry applied last. For waiting: look at the machine after each change.
     pub applied: watch::Receiver<u64>,

@@ -27,7 +27,7 @@ struct Track {
     clock: Arc<MachineClock>,
     due: watch::Sender<Option<TimestampMs>>,
     applied: watch::Sender<u64>,
-    /// Entry after which this replica's state was found not to be its leader's; 0: never.
+    /// Entry at which this replica's state was last found not to be its leader's; 0: it was not, or was not compared since it started.
     diverged_at: Arc<AtomicU64>,
 }
 
@@ -86,8 +86,11 @@ impl EffectSink for Sink {
         self.dispatcher.applied(group, effects);
     }
 
-    fn diverged(&self, group: GroupId, index: u64) {
-        self.track(group).diverged_at.store(index, Ordering::Relaxed);
+    fn compared(&self, group: GroupId, index: u64, agrees: bool) {
+        self.track(group).diverged_at.store(if agrees { 0 } else { index }, Ordering::Relaxed);
+        if agrees {
+            return;
+        }
         tracing::error!(
             group_id = group,
             index,

@@ -66,8 +66,10 @@ impl EffectSink for Sink {
         assert!(index >= before, "group {group}: entry {index} was applied after {before}");
     }
 
-    fn diverged(&self, group: u64, index: u64) {
-        self.diverged.lock().push((group, index));
+    fn compared(&self, group: u64, index: u64, agrees: bool) {
+        if !agrees {
+            self.diverged.lock().push((group, index));
+        }
     }
 }
 

@@ -58,6 +58,13 @@ enum End {
     Dispatched(StreamEnd),
 }
 
+/// An attach that came to nothing.
+struct Refused {
+    status: Status,
+    /// The machine may think otherwise, of this attach or of the one before it.
+    may_be_attached: bool,
+}
+
 /// A stream while it is attached.
 struct Attached<'a> {
     local: &'a Local,
@@ -95,9 +102,12 @@ impl Session {
     ) {
         let mut stream = match self.attach().await {
             Ok(stream) => stream,
-            Err(error) => {
+            Err(Refused { status, may_be_attached }) => {
                 // Nobody listens when the client went away; there is nothing to tell then.
-                let _ = attached.send(Err(error));
+                let _ = attached.send(Err(status));
+                if may_be_attached {
+                    self.detach().await;
+                }
                 return;
             }
         };
@@ -122,7 +132,7 @@ impl Session {
         tokio::join!(tell, leave);
     }
 
-    async fn attach(&self) -> Result<Attached<'_>, Status> {
+    async fn attach(&self) -> Result<Attached<'_>, Refused> {
         let (local, wanted) = (&self.local, &self.wanted);
         let shard = &local.shard;
         let registered =
@@ -130,26 +140,24 @@ impl Session {
         let events = registered.map_err(|error| match error {
             RegisterError::NotLeading => self.moved(),
             RegisterError::TooMany => status::new(Reason::TooManyConsumers, error.to_string()),
-        })?;
-        let refused: Status = match shard.batcher.submit(wanted.command(local.uid)).await {
+        });
+        let events = events.map_err(|status| Refused { status, may_be_attached: false })?;
+        let mut unknown = false;
+        let status: Status = match shard.batcher.submit(wanted.command(local.uid)).await {
             Ok(Reply::Attached { lost }) => {
                 events.attached(wanted.window.messages);
                 return Ok(self.attached(events, lost));
             }
             Ok(other) => unexpected(other),
-            Err(WriteError::OutcomeUnknown { group }) => {
-                drop(events);
-                self.detach().await;
-                return Err(WriteError::OutcomeUnknown { group }.into());
+            Err(error) => {
+                unknown = matches!(error, WriteError::OutcomeUnknown { .. });
+                error.into()
             }
-            Err(error) => error.into(),
         };
-        // Nothing was attached now, but the stream whose place this one took may have been, and nobody reads for it any more.
-        if events.replaces() {
-            drop(events);
-            self.detach().await;
-        }
-        Err(refused)
+        // Even if nothing was attached now, the stream whose place this one took may have been, and nobody reads for it any more. If another
+        // has taken this one's place, it is the other's to see to.
+        let may_be_attached = (unknown || events.replaces()) && events.end_reason().is_none();
+        Err(Refused { status, may_be_attached })
     }
 
     fn attached(&self, events: StreamEvents, lost: Vec<Token>) -> Attached<'_> {
