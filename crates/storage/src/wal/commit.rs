@@ -205,14 +205,13 @@ impl Wal {
         }
     }
 
-    /// What entries may still take, bytes.
+    /// What entries may still take, bytes: in the segments that there are and those that may be made, until the log is at its limit. Of a
+    /// segment half is counted: the rest may be lost to a large entry that needs the next one.
     pub(super) fn entries_room(&self, committer: &Committer, slots: &Slots) -> u64 {
-        if slots.may_grow() && !slots.no_space {
-            return u64::MAX;
-        }
-        let usable = (slots.free.len() + committer.ledger.dead_count()).saturating_sub(RESERVE_ENTRIES);
+        let to_take = slots.free.len() + if slots.no_space { 0 } else { slots.growth() };
+        let usable = (to_take + committer.ledger.dead_count()).saturating_sub(RESERVE_ENTRIES);
         let here = committer.room().saturating_sub(committer.control_room());
-        here + usable.min(slots.free.len()) as u64 * (committer.segment_bytes / 2)
+        here + usable.min(to_take) as u64 * (committer.segment_bytes / 2)
     }
 
     fn pressure_of(&self, ledger: &Ledger) -> Option<Pressure> {

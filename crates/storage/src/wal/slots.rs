@@ -82,9 +82,14 @@ impl Slots {
         self.files.iter().flatten().count()
     }
 
-    /// Twice the budget is the end.
+    /// Segments that may still be made: twice the budget is the end.
+    pub(crate) fn growth(&self) -> usize {
+        (2 * self.budget).saturating_sub(self.in_service())
+    }
+
+    /// Another segment may be made.
     pub(crate) fn may_grow(&self) -> bool {
-        self.in_service() < 2 * self.budget
+        self.growth() > 0
     }
 
     /// True while segments of the budget are missing, or the free ones do not cover the reserve.
