@@ -286,7 +286,8 @@ mod tests {
             fake.pass_ns(700);
             let _ = clock.now_ms();
         }
-        assert_eq!(clock.now_ms(), 1_000_700);
+        // The wall clock tells whole milliseconds, and pulls by less than one.
+        assert!((1_000_699..=1_000_700).contains(&clock.now_ms()), "{}", clock.now_ms());
     }
 
     #[test]
