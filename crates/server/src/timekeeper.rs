@@ -18,6 +18,8 @@ use crate::peers::Peers;
 /// Pause before the others are asked again, when nobody knew.
 const ASK_PAUSE: Duration = Duration::from_millis(500);
 
+/// The same for one that does not lead: it must be in step soon after its leader, which may be lost at once.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 /// How often those who do not answer are asked before a majority that has just started goes on without them.
 const PATIENCE_ROUNDS: u32 = 4;
 /// Rounds without a verdict between two log lines that say so.
@@ -57,7 +59,7 @@ impl Timekeeper {
                 self.clock.adopt(time_ms);
                 return;
             }
-            tokio::time::sleep(ASK_PAUSE).await;
+            tokio::time::sleep(FOLLOW_PAUSE).await;
         }
     }
 
