@@ -56,8 +56,8 @@ mod stall;
 mod status;
 
 pub use admin::{
-    Admin, ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo,
-    QueueSettings, Topology,
+    Admin, ClusterStatus, ConsumerInfo, GroupStatus, Holder, NodeAddress, NodeStatus, OrderingGroup, Peek,
+    PeekPage, PeekState, Peeked, Queue, QueueInfo, QueueSettings, Topology,
 };
 pub use builder::ClientBuilder;
 pub use client::Client;

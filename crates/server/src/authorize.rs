@@ -12,6 +12,8 @@ pub enum Action {
     Send,
     /// Lease and settle messages of a queue.
     Receive,
+    /// Read messages and ordering keys of a queue where they are.
+    Browse,
     /// Create, change, delete, purge queues.
     Manage,
     /// Look at settings, depths, topology.
@@ -97,6 +99,10 @@ pub const GET_QUEUE: Rule = Rule::new("/phalanx.v1.Queues/GetQueue", Action::Obs
 /// `Queues.ListQueues`.
 pub const LIST_QUEUES: Rule =
     Rule::new("/phalanx.v1.Queues/ListQueues", Action::Observe, TargetKind::Namespace);
+/// `Queues.Peek`.
+pub const PEEK: Rule = Rule::new("/phalanx.v1.Queues/Peek", Action::Browse, TargetKind::Queue);
+/// `Queues.ListGroups`.
+pub const LIST_GROUPS: Rule = Rule::new("/phalanx.v1.Queues/ListGroups", Action::Browse, TargetKind::Queue);
 /// `Cluster.Status`.
 pub const STATUS: Rule = Rule::new("/phalanx.v1.Cluster/Status", Action::Observe, TargetKind::Cluster);
 /// `Cluster.Topology`: asked for the namespace, since the queue may be left out.
@@ -115,6 +121,8 @@ pub const RULES: &[Rule] = &[
     PURGE_QUEUE,
     GET_QUEUE,
     LIST_QUEUES,
+    PEEK,
+    LIST_GROUPS,
     STATUS,
     TOPOLOGY,
 ];

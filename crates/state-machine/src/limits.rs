@@ -84,6 +84,8 @@ pub const REQUESTS_MAX: usize = 2_000_000;
 /// How long a request id is remembered, ms.
 pub const REQUEST_WINDOW_MS: u64 = 120_000;
 
+/// Most messages that one look at a queue passes over; it says where to go on.
+pub const LOOK_STEPS_MAX: usize = 16_384;
 /// Most leases and delays that end in one entry.
 pub const DUE_PER_ENTRY_MAX: usize = 4096;
 /// Most remembered ids that one entry forgets.

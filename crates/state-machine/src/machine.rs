@@ -18,7 +18,10 @@ use crate::reply::{Applied, Effect, Rejection, Reply};
 mod checkpoint;
 mod interface;
 
-pub use interface::{Changes, ConsumerInfo, Entry, LoadError, MachineKind, QueueInfo, RowChange};
+pub use interface::{
+    Changes, ConsumerInfo, Entry, GroupInfo, GroupPage, Holder, LoadError, LookAt, MachineKind, MessagePage,
+    QueueInfo, RowChange, Seen, Standing,
+};
 
 /// The replicated state of one Raft group.
 #[derive(Debug)]
@@ -385,6 +388,18 @@ impl Machine {
     #[must_use]
     pub fn queue_info(&self, uid: QueueUid) -> Option<QueueInfo> {
         self.queues.get(&uid).map(Queue::info)
+    }
+
+    /// Messages of a queue where they are; `None` for an unknown uid. Takes at most [`limits::LOOK_STEPS_MAX`] steps.
+    #[must_use]
+    pub fn look(&self, uid: QueueUid, at: &LookAt<'_>) -> Option<MessagePage> {
+        self.queues.get(&uid).map(|queue| queue.look(at))
+    }
+
+    /// Ordering groups of a queue that have messages, at least `count_max` of them where there are more; `None` for an unknown uid.
+    #[must_use]
+    pub fn group_page(&self, uid: QueueUid, after: Option<u64>, count_max: usize) -> Option<GroupPage> {
+        self.queues.get(&uid).map(|queue| queue.group_page(after, count_max))
     }
 
     /// All queues of this shard, rising.

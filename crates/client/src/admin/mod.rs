@@ -1,7 +1,9 @@
 //! Administration: queues, and the cluster itself.
 
+mod look;
 mod types;
 
+pub use look::{Holder, OrderingGroup, Peek, PeekPage, PeekState, Peeked};
 pub(crate) use types::time;
 pub use types::{
     ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo, QueueSettings,

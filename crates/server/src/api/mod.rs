@@ -8,6 +8,7 @@ pub mod queues;
 
 mod admin_call;
 mod consume;
+mod look;
 mod receive;
 mod send;
 mod send_stream;

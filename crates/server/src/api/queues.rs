@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::admin_call::{AdminCall, Whose, left};
+use super::look;
 use crate::authorize::{self, Rule, Target};
 use crate::caller::{Caller, Listener};
 use crate::forward::Loss;
@@ -209,8 +210,7 @@ impl Queues for QueuesApi {
             catalog_read::barrier(&shard, left(deadline)).await?;
             let entry = entry.unwrap_or_default();
             let info = shard.group.read(|machine| machine.queue_info(entry.uid));
-            let info =
-                info.ok_or_else(|| status::new(status::Reason::QueueGone, "the queue was deleted just now"))?;
+            let info = info.ok_or_else(look::gone)?;
             Ok(convert::info_out(&entry, info, shard.clock.now_ms(), node))
         };
         call.run(&message, serve).await
@@ -235,6 +235,47 @@ impl Queues for QueuesApi {
         let serve = |shard: Arc<Shard>, _| async move {
             catalog_read::barrier(&shard, left(deadline)).await?;
             Ok(page(&shard, namespace, after, size))
+        };
+        call.run(&message, serve).await
+    }
+
+    async fn peek(&self, request: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::PEEK;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let call = self.call(&caller, rule, Whose::Queue { namespace, name }, Loss::Read, deadline);
+        let serve = |shard: Arc<Shard>, entry: Option<QueueEntry>| {
+            let asked = message.clone();
+            async move {
+                catalog_read::barrier(&shard, left(deadline)).await?;
+                look::peek(&shard, entry.unwrap_or_default().uid, &asked).await
+            }
+        };
+        call.run(&message, serve).await
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::LIST_GROUPS;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let call = self.call(&caller, rule, Whose::Queue { namespace, name }, Loss::Read, deadline);
+        let serve = |shard: Arc<Shard>, entry: Option<QueueEntry>| {
+            let asked = message.clone();
+            async move {
+                catalog_read::barrier(&shard, left(deadline)).await?;
+                look::groups(&shard, entry.unwrap_or_default().uid, &asked)
+            }
         };
         call.run(&message, serve).await
     }

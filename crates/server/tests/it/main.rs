@@ -9,6 +9,7 @@ mod configuration;
 mod damage;
 mod dispatch;
 mod errors;
+mod looking;
 mod memory;
 mod messages;
 mod overload;

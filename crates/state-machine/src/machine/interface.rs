@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::command::Batch;
 use crate::ids::{GroupId, Id128, Sequence, TimestampMs, Token};
+use crate::reply::{Payload, ReturnReason};
 
 /// One committed entry, decoded.
 #[derive(Clone, Debug)]
@@ -88,6 +89,99 @@ pub struct ConsumerInfo {
     pub in_hand: u32,
     /// Window, messages.
     pub window_messages: u32,
+}
+
+/// Which messages are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct LookAt<'a> {
+    /// None before this one.
+    pub from: Sequence,
+    /// Only those with this ordering key.
+    pub group: Option<&'a [u8]>,
+    /// Most messages on the page; at least 1.
+    pub count_max: usize,
+    /// Most payload bytes on the page; one message is always allowed.
+    pub bytes_max: u64,
+}
+
+/// Messages where they are, in sequence order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MessagePage {
+    /// May be empty although there are more: the work for a page is bounded.
+    pub messages: Vec<Seen>,
+    /// Where the next page begins; `None`: that was all.
+    pub next: Option<Sequence>,
+}
+
+/// A message that was looked at, and not handed to anybody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Place in the queue.
+    pub sequence: Sequence,
+    /// When it was sent, machine time, ms.
+    pub enqueued_ms: TimestampMs,
+    /// Deliveries that count, the present one included.
+    pub attempts: u32,
+    /// Why its last lease ended; `None`: none has.
+    pub returned: Option<ReturnReason>,
+    /// Where it is in its life.
+    pub standing: Standing,
+    /// The payload, or where to read it.
+    pub payload: Payload,
+}
+
+/// Where a message is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Waits for a consumer, or behind the earlier messages of its group.
+    Ready,
+    /// Waits for a time.
+    Delayed {
+        /// Machine time, ms.
+        until_ms: TimestampMs,
+    },
+    /// In somebody's hands.
+    Leased {
+        /// Of the delivery.
+        token: Token,
+        /// Whose.
+        holder: Option<Holder>,
+        /// End of the lease, machine time, ms.
+        deadline_ms: TimestampMs,
+    },
+}
+
+/// Who holds a message or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Who.
+    pub consumer: Id128,
+    /// For people.
+    pub name: String,
+}
+
+/// Ordering groups with messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPage {
+    /// In an order of its own that changes do not disturb.
+    pub groups: Vec<GroupInfo>,
+    /// What the next page comes after; `None`: that was all.
+    pub next: Option<u64>,
+}
+
+/// What is asked about an ordering group. A `strict` queue is one, without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// The ordering key.
+    pub key: Bytes,
+    /// Messages with that key, leased ones included.
+    pub message_count: u64,
+    /// Of those, under a lease.
+    pub leased_count: u64,
+    /// Enqueue time of its first message, machine time, ms.
+    pub oldest_enqueued_ms: TimestampMs,
+    /// Who holds the leases; `None`: nothing is leased.
+    pub holder: Option<Holder>,
 }
 
 /// What a machine holds.

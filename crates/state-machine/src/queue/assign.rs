@@ -288,10 +288,10 @@ impl Queue {
     }
 }
 
-fn payload_of(slot: &Slot) -> Payload {
+pub(super) fn payload_of(slot: &Slot) -> Payload {
     if slot.spilled { Payload::Spilled(slot.payload_bytes) } else { Payload::Resident(slot.payload.clone()) }
 }
 
-fn reason_of(reason: u8) -> Option<ReturnReason> {
+pub(super) fn reason_of(reason: u8) -> Option<ReturnReason> {
     ReturnReason::try_from(i32::from(reason)).ok().filter(|reason| *reason != ReturnReason::Unspecified)
 }

@@ -139,6 +139,13 @@ impl Groups {
         }
     }
 
+    /// The groups whose keys share a hash, from the first on.
+    pub(super) fn of_hash(&self, first: u32) -> impl Iterator<Item = &Group> {
+        std::iter::successors(self.slots.get(first as usize), |group| {
+            self.slots.get(group.same_hash as usize)
+        })
+    }
+
     pub(super) fn key(&self, index: u32) -> Bytes {
         if index == NONE { Bytes::new() } else { self.slots[index as usize].key.clone() }
     }

@@ -51,6 +51,7 @@ mod check;
 mod checkpoint;
 mod info;
 mod load;
+mod look;
 
 #[cfg(test)]
 mod tests;

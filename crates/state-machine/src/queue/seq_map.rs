@@ -195,6 +195,16 @@ impl<T: Default, M: Default> SeqMap<T, M> {
         })
     }
 
+    /// All entries from `number` on, rising.
+    pub(crate) fn iter_from(&self, number: u64) -> impl Iterator<Item = (u64, &T)> {
+        let chunks = self.chunks_from(chunk_of(number));
+        let all = chunks.flat_map(|(index, chunk)| {
+            bits(chunk.live)
+                .filter_map(move |position| chunk.at(position).map(|slot| (index * CHUNK + position, slot)))
+        });
+        all.skip_while(move |(found, _)| *found < number)
+    }
+
     pub(crate) fn first(&self) -> Option<(u64, &T)> {
         self.iter().next()
     }

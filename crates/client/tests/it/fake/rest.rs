@@ -75,6 +75,17 @@ impl Queues for Node {
         Ok(Response::new(v1::QueueInfo { queue: Some(queue), ..v1::QueueInfo::default() }))
     }
 
+    async fn peek(&self, _: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
+        Err(Status::unimplemented("the scripted server shows nothing"))
+    }
+
+    async fn list_groups(
+        &self,
+        _: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        Err(Status::unimplemented("the scripted server shows nothing"))
+    }
+
     async fn list_queues(
         &self,
         request: Request<v1::ListQueuesRequest>,

@@ -44,6 +44,17 @@ pub const TOKEN_RANGES_MAX: usize = machine::SETTLE_RANGES_MAX;
 /// Longest lease, and longest delay of a nack, ms.
 pub const LEASE_MS_MAX: u64 = machine::LEASE_MAX_MS;
 
+/// Messages of one peek that names no number.
+pub const PEEK_MESSAGES_DEFAULT: u32 = 10;
+/// Messages of one peek.
+pub const PEEK_MESSAGES_MAX: u32 = 1_000;
+/// Payload of one peek's answer, bytes; the first message is always given.
+pub const PEEK_BYTES_MAX: u64 = RECEIVE_BYTES_MAX;
+/// Ordering groups on a page when the request names no number.
+pub const GROUPS_PAGE_DEFAULT: u32 = 100;
+/// Ordering groups on a page, but for those that share a hash with the last.
+pub const GROUPS_PAGE_MAX: u32 = 1_000;
+
 /// A stream's first frame must be there by then.
 pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// A command of a stream waits for room in front of the log at most this long; its stream reads no further meanwhile.

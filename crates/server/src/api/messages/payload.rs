@@ -112,31 +112,44 @@ fn dedup_hash(id: &str) -> Option<Id128> {
 /// # Errors
 /// `UNAVAILABLE` when the checkpoint could not be read: the leases stand, the client asks again.
 pub async fn deliveries_out(local: &Local, deliveries: Vec<Delivery>) -> Result<Vec<v1::Delivery>, Status> {
-    let shard = &local.shard;
-    read_all(deliveries, |sequence| read_back(&shard.group, local.uid, sequence), || shard.clock.now_ms())
-        .await
+    let wanted = deliveries.into_iter().map(|one| (one.sequence, one.payload.clone(), one)).collect();
+    let found = payloads(&local.shard.group, local.uid, wanted).await?;
+    let now_ms = local.shard.clock.now_ms();
+    Ok(found.into_iter().map(|(message, delivery)| delivery_out(delivery, message, now_ms)).collect())
 }
 
-async fn read_all<F>(
-    deliveries: Vec<Delivery>,
+/// The messages behind payloads, each with what stands for it, in order; spilled ones are read back, those that are gone
+/// meanwhile left out.
+///
+/// # Errors
+/// `UNAVAILABLE` when the checkpoint could not be read.
+pub async fn payloads<T>(
+    group: &Group,
+    uid: QueueUid,
+    wanted: Vec<(Sequence, Payload, T)>,
+) -> Result<Vec<(v1::Message, T)>, Status> {
+    read_all(wanted, |sequence| read_back(group, uid, sequence)).await
+}
+
+async fn read_all<T, F>(
+    wanted: Vec<(Sequence, Payload, T)>,
     read_back: impl Fn(Sequence) -> F,
-    now_ms: impl Fn() -> TimestampMs,
-) -> Result<Vec<v1::Delivery>, Status>
+) -> Result<Vec<(v1::Message, T)>, Status>
 where
     F: Future<Output = Result<Option<Bytes>, Status>>,
 {
-    let mut out = Vec::with_capacity(deliveries.len());
-    let reads = deliveries.into_iter().map(|delivery| {
-        let read = match &delivery.payload {
-            Payload::Resident(bytes) => Either::Left(ready(Ok(Some(bytes.clone())))),
-            Payload::Spilled(_) => Either::Right(read_back(delivery.sequence)),
+    let mut out = Vec::with_capacity(wanted.len());
+    let reads = wanted.into_iter().map(|(sequence, payload, of)| {
+        let read = match payload {
+            Payload::Resident(bytes) => Either::Left(ready(Ok(Some(bytes)))),
+            Payload::Spilled(_) => Either::Right(read_back(sequence)),
         };
-        async move { (read.await, delivery) }
+        async move { (read.await, sequence, of) }
     });
     let mut reads = std::pin::pin!(stream::iter(reads).buffered(READ_BACK_PARALLEL));
-    while let Some((payload, delivery)) = reads.next().await {
+    while let Some((payload, sequence, of)) = reads.next().await {
         if let Some(payload) = payload? {
-            out.push(delivery_out(delivery, payload, now_ms())?);
+            out.push((decode(sequence, payload)?, of));
         }
     }
     Ok(out)
@@ -153,12 +166,15 @@ async fn read_back(group: &Group, uid: QueueUid, sequence: Sequence) -> Result<O
     }
 }
 
-fn delivery_out(delivery: Delivery, payload: Bytes, now_ms: TimestampMs) -> Result<v1::Delivery, Status> {
-    let message = v1::Message::decode(payload).map_err(|error| {
-        tracing::error!(sequence = delivery.sequence, %error, "a stored payload is not a message");
+fn decode(sequence: Sequence, payload: Bytes) -> Result<v1::Message, Status> {
+    v1::Message::decode(payload).map_err(|error| {
+        tracing::error!(sequence, %error, "a stored payload is not a message");
         status::internal("a stored message cannot be decoded")
-    })?;
-    Ok(v1::Delivery {
+    })
+}
+
+fn delivery_out(delivery: Delivery, message: v1::Message, now_ms: TimestampMs) -> v1::Delivery {
+    v1::Delivery {
         token: delivery.token,
         sequence: delivery.sequence,
         attempt: delivery.attempt,
@@ -167,7 +183,7 @@ fn delivery_out(delivery: Delivery, payload: Bytes, now_ms: TimestampMs) -> Resu
         redelivery: delivery.redelivery.map_or(0, |reason| reason as i32),
         message: Some(message),
         lease_left_ms: delivery.deadline_ms.saturating_sub(now_ms),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -237,28 +253,15 @@ mod tests {
         assert_eq!(v1::Message::decode(kept[1].payload.clone()).unwrap(), message);
     }
 
-    fn delivery(sequence: Sequence, payload: Payload) -> Delivery {
-        Delivery {
-            token: sequence,
-            sequence,
-            attempt: 1,
-            deadline_ms: 100,
-            enqueued_ms: 0,
-            redelivery: None,
-            group: Bytes::new(),
-            payload,
-        }
-    }
-
     #[tokio::test]
     async fn spilled_bodies_are_read_back_in_order_and_gone_messages_left_out() {
         let kept = |text: &str| {
             let message = v1::Message { body: text.to_owned().into(), ..v1::Message::default() };
             Bytes::from(message.encode_to_vec())
         };
-        let deliveries = (1..=20).map(|sequence| match sequence % 3 {
-            0 => delivery(sequence, Payload::Resident(kept(&sequence.to_string()))),
-            _ => delivery(sequence, Payload::Spilled(1)),
+        let wanted = (1..=20).map(|sequence: Sequence| match sequence % 3 {
+            0 => (sequence, Payload::Resident(kept(&sequence.to_string())), sequence),
+            _ => (sequence, Payload::Spilled(1), sequence),
         });
         let read_back = |sequence: Sequence| async move {
             for _ in 0..20 - sequence {
@@ -266,13 +269,12 @@ mod tests {
             }
             Ok((sequence != 7).then(|| kept(&sequence.to_string())))
         };
-        let out = read_all(deliveries.collect(), read_back, || 40).await.unwrap();
-        let bodies: Vec<_> = out.iter().map(|one| one.message.as_ref().unwrap().body.clone()).collect();
+        let out = read_all(wanted.collect(), read_back).await.unwrap();
+        let found: Vec<_> = out.into_iter().map(|(message, sequence)| (message.body, sequence)).collect();
         let expected: Vec<_> =
-            (1..=20).filter(|n| *n != 7).map(|n: u64| Bytes::from(n.to_string())).collect();
-        assert_eq!(bodies, expected);
-        assert!(out.iter().all(|one| one.lease_left_ms == 60));
+            (1..=20).filter(|n| *n != 7).map(|n: u64| (Bytes::from(n.to_string()), n)).collect();
+        assert_eq!(found, expected);
         let failing = |_| async { Err(status::unavailable("broken")) };
-        assert!(read_all(vec![delivery(1, Payload::Spilled(1))], failing, || 0).await.is_err());
+        assert!(read_all(vec![(1, Payload::Spilled(1), ())], failing).await.is_err());
     }
 }

@@ -7,6 +7,7 @@ mod consumers;
 mod groups;
 mod leases;
 mod limits;
+mod looking;
 mod sending;
 mod settling;
 mod waking;
