@@ -1,13 +1,17 @@
 //! The binary `phalanx`: one node, a development cluster, administration, messaging, measuring.
 //!
 //! Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 wrong command line, 3 the
-//! outcome is unknown.
+//! outcome is unknown; `check` has those of monitoring plugins.
 
 mod args;
 mod command;
+mod context;
+mod declared;
 mod output;
 mod print;
 mod progress;
+mod survey;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -17,7 +21,10 @@ use crate::args::{Cli, Command};
 use crate::output::{EXIT_FAILED, Failure, Outcome};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::new(format!("cannot start: {error}"))),
@@ -32,7 +39,9 @@ fn main() -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    output::note(&format!("phalanx: {}", failure.message.replace('\n', " ")));
+    if !failure.message.is_empty() {
+        output::note(&format!("phalanx: {}", failure.message.replace('\n', " ")));
+    }
     ExitCode::from(failure.code.max(EXIT_FAILED))
 }
 
@@ -46,13 +55,19 @@ async fn run(cli: Cli) -> Outcome {
         Command::Send(args) => command::send::run(args, &common).await,
         Command::Receive(args) => command::receive::run(args, &common).await,
         Command::Consume(args) => command::consume::run(args, &common).await,
+        Command::Apply(args) => command::apply::apply(args, &common).await,
+        Command::Export => command::apply::export(&common).await,
         Command::Cluster(cluster) => command::cluster::run(cluster, &common).await,
+        Command::Check(args) => command::check::run(args, &common).await,
+        Command::Top(args) => command::top::run(args, &common).await,
         Command::Bench(args) => command::bench::run(args, &common).await,
+        Command::Context(context) => command::context::run(context, &common),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "phalanx", &mut script);
             output::raw(&script, false);
             Ok(())
         }
+        Command::Man { dir } => command::man::run(&dir, &common),
     }
 }

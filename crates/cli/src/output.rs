@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{ContentArrangement, Table};
@@ -29,6 +30,11 @@ impl Failure {
     /// A plain failure.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: EXIT_FAILED }
+    }
+
+    /// An exit status whose reason was printed as a result.
+    pub fn silent(code: u8) -> Self {
+        Self { message: String::new(), code }
     }
 
     /// A failure of the command line.
@@ -131,6 +137,11 @@ pub fn duration(ms: u64) -> String {
         3_600_000..86_400_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
         _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
     }
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

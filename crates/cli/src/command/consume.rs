@@ -20,6 +20,8 @@ const IDLE: Duration = Duration::from_millis(300);
 
 /// Runs `phalanx consume`.
 pub async fn run(args: ConsumeArgs, common: &Common) -> Outcome {
+    let output = if args.json { Output::Json } else { common.output };
+    let common = &Common { output, ..common.clone() };
     let client = connect(common).await?;
     // One by one through a command: what waits here could be worked on elsewhere.
     let window = if args.exec.is_some() { 1 } else { args.window };
@@ -102,7 +104,7 @@ impl Session<'_> {
     async fn print(&mut self, chunk: Vec<Delivery>) -> Outcome {
         let mut page = Vec::new();
         for delivery in &chunk {
-            print::delivery(&mut page, delivery, self.common.output)?;
+            print::delivery(&mut page, delivery, self.common.output, self.args.headers)?;
         }
         output::raw(&page, false);
         for answer in join_all(chunk.into_iter().map(Delivery::ack)).await {

@@ -1,34 +1,41 @@
 //! One file a command.
 
+pub mod apply;
 pub mod bench;
+pub mod check;
 pub mod cluster;
 pub mod consume;
+pub mod context;
 pub mod demo;
 pub mod dev;
+pub mod look;
+pub mod man;
 pub mod queue;
 pub mod receive;
 pub mod send;
 pub mod server;
-
-use std::time::Duration;
+pub mod top;
 
 use phalanx_client::Client;
 
 use crate::args::Common;
+use crate::context::Destination;
 use crate::output::Failure;
 
-/// A client for the cluster that the options name.
+/// A client for the cluster that the options, the environment or a context name.
 pub async fn connect(common: &Common) -> Result<Client, Failure> {
-    Client::builder()
-        .addresses(common.servers.iter().map(|server| server.trim()))
-        .namespace(&common.namespace)
-        .request_deadline(Duration::from_secs(common.timeout))
+    let to = Destination::of(common)?;
+    let client = Client::builder()
+        .addresses(to.servers.iter().cloned())
+        .namespace(&to.namespace)
+        .request_deadline(to.timeout)
         .connect()
-        .await
-        .map_err(|error| {
-            let servers = common.servers.join(", ");
-            Failure::new(format!(
-                "{error} (servers: {servers}; is a cluster running? `phalanx dev` starts one)"
-            ))
-        })
+        .await;
+    client.map_err(|error| {
+        let from = to.context.map_or(String::new(), |name| format!(" of context {name}"));
+        let servers = to.servers.join(", ");
+        Failure::new(format!(
+            "{error} (servers{from}: {servers}; is a cluster running? `phalanx dev` starts one)"
+        ))
+    })
 }

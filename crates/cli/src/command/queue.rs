@@ -1,14 +1,16 @@
-//! `phalanx queue`: create, list, info, update, delete, purge.
+//! `phalanx queue`: create, list, info, update, delete, purge; the rest is in `look`.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use phalanx_client::{Error, Queue, QueueInfo, QueueSettings};
 use serde::Serialize;
 
 use crate::args::{Common, Output, QueueCommand, SettingsArgs};
 use crate::command::connect;
-use crate::output::{self, Failure, Outcome, duration, pairs, show, table, thousands};
+use crate::command::look::{self, ConsumerJson};
+use crate::output::{self, Failure, Outcome, duration, millis, pairs, show, table, thousands};
+use crate::print;
 
 /// A queue, as `--output json` shows it.
 #[derive(Serialize)]
@@ -54,15 +56,6 @@ struct InfoJson {
     consumers: Vec<ConsumerJson>,
 }
 
-#[derive(Serialize)]
-struct ConsumerJson {
-    consumer_id: Option<String>,
-    name: String,
-    attached: bool,
-    in_hand: u32,
-    window_messages: u32,
-}
-
 /// Runs `phalanx queue ...`.
 pub async fn run(command: QueueCommand, common: &Common) -> Outcome {
     let admin = connect(common).await?.admin();
@@ -90,6 +83,9 @@ pub async fn run(command: QueueCommand, common: &Common) -> Outcome {
                 format!("queue {name} is deleted")
             })
         }
+        QueueCommand::Peek(args) => look::peek(&admin, &args, common.output).await,
+        QueueCommand::Groups(args) => look::groups(&admin, &args, common.output).await,
+        QueueCommand::Consumers { name } => look::consumers(&admin, &name, common.output).await,
         QueueCommand::Purge { name, yes } => {
             confirm(yes, &format!("Remove all messages of queue {name}?"))?;
             let removed = admin.purge_queue(&name).await.map_err(unknown_purge)?;
@@ -110,7 +106,7 @@ fn unknown_purge(error: Error) -> Failure {
 }
 
 /// Asks a person; a program must say --yes.
-fn confirm(yes: bool, question: &str) -> Outcome {
+pub fn confirm(yes: bool, question: &str) -> Outcome {
     if yes {
         return Ok(());
     }
@@ -185,17 +181,8 @@ fn info(info: &QueueInfo, output: Output) -> Outcome {
             ("body bytes max", count(settings.body_bytes_max)),
         ]);
         if !info.consumers.is_empty() {
-            let row = |consumer: &phalanx_client::ConsumerInfo| {
-                vec![
-                    consumer.name.clone(),
-                    consumer.consumer_id.map(|id| id.to_string()).unwrap_or_default(),
-                    if consumer.attached { "attached" } else { "away" }.to_owned(),
-                    format!("{} / {}", consumer.in_hand, consumer.window_messages),
-                ]
-            };
             text.push('\n');
-            let rows = info.consumers.iter().map(row).collect();
-            text.push_str(&table(&["consumer", "id", "state", "in hand / window"], rows));
+            text.push_str(&look::consumers_table(&info.consumers));
         }
         text
     })
@@ -210,7 +197,7 @@ fn queue_json(queue: &Queue) -> QueueJson {
         shard: queue.shard,
         state: queue.state.clone(),
         version: queue.version,
-        created_ms: queue.created.duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis),
+        created_ms: print::unix_ms(queue.created),
         settings: SettingsJson {
             lease_ms: settings.lease.map(millis),
             strict: settings.strict,
@@ -239,20 +226,6 @@ fn info_json(info: &QueueInfo) -> InfoJson {
         delivered_total: info.delivered_total,
         redelivered_total: info.redelivered_total,
         leader_node: info.leader_node,
-        consumers: info
-            .consumers
-            .iter()
-            .map(|consumer| ConsumerJson {
-                consumer_id: consumer.consumer_id.map(|id| id.to_string()),
-                name: consumer.name.clone(),
-                attached: consumer.attached,
-                in_hand: consumer.in_hand,
-                window_messages: consumer.window_messages,
-            })
-            .collect(),
+        consumers: info.consumers.iter().map(ConsumerJson::of).collect(),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,8 @@ use crate::print;
 
 /// Runs `phalanx receive`.
 pub async fn run(args: ReceiveArgs, common: &Common) -> Outcome {
+    let output = if args.json { Output::Json } else { common.output };
+    let common = &Common { output, ..common.clone() };
     let client = connect(common).await?;
     let mut receiver = client.receiver(&args.queue);
     if let Some(ms) = args.lease {
@@ -22,7 +24,7 @@ pub async fn run(args: ReceiveArgs, common: &Common) -> Outcome {
     let deliveries = received.map_err(|error| hint(error, &args.queue))?;
     let mut page = Vec::new();
     for delivery in &deliveries {
-        print::delivery(&mut page, delivery, common.output)?;
+        print::delivery(&mut page, delivery, common.output, args.headers)?;
     }
     output::raw(&page, false);
     if deliveries.is_empty() && common.output == Output::Table {

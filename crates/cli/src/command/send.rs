@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::args::{Common, SendArgs};
 use crate::command::connect;
 use crate::output::{self, Failure, Outcome, show, thousands};
-use crate::progress;
+use crate::{print, progress};
 
 /// Largest body that is read at all, bytes; the queue's own limit is usually smaller.
 const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -18,7 +18,7 @@ const WINDOW: usize = 4096;
 
 /// Runs `phalanx send`.
 pub async fn run(args: SendArgs, common: &Common) -> Outcome {
-    if args.lines {
+    if args.lines || args.json {
         return lines(&args, common).await;
     }
     let body = match (&args.body, &args.file) {
@@ -58,10 +58,33 @@ fn message(args: &SendArgs, body: Vec<u8>) -> Message {
     if let Some(id) = &args.dedup_id {
         message = message.deduplication_id(id.clone());
     }
+    described(message.correlation_id(args.correlation_id.clone()).reply_to(args.reply_to.clone()), args)
+}
+
+/// With the headers that the options give.
+fn described(mut message: Message, args: &SendArgs) -> Message {
     for (name, value) in &args.header {
         message = message.header(name.clone(), value.clone());
     }
     message
+}
+
+/// The message that a line is or, with --json, describes. What the line says wins over the options.
+fn of_line(args: &SendArgs, line: &[u8]) -> Result<Message, String> {
+    if !args.json {
+        return Ok(message(args, line.to_vec()));
+    }
+    let mut message = print::parse(line)?;
+    if let (true, Some(group)) = (message.group.is_empty(), &args.group) {
+        message = message.group(group.clone());
+    }
+    if message.content_type.is_empty() {
+        message = message.content_type(args.content_type.clone());
+    }
+    let own = std::mem::take(&mut message.headers);
+    message = described(message, args);
+    message.headers.extend(own);
+    Ok(message)
 }
 
 async fn open(path: &Path) -> Result<BufReader<tokio::fs::File>, Failure> {
@@ -105,6 +128,7 @@ async fn pump(
     let confirmed = tokio::spawn(count_confirmed(waiting));
     let mut line = Vec::new();
     let mut refused = None;
+    let mut number = 0_u64;
     loop {
         line.clear();
         let read = (&mut reader).take(BODY_BYTES_MAX + 2).read_until(b'\n', &mut line).await?;
@@ -119,7 +143,15 @@ async fn pump(
                 Some(Failure::new(format!("a line is longer than {} bytes", thousands(BODY_BYTES_MAX))));
             break;
         }
-        match producer.enqueue(message(args, line.clone())).await {
+        number += 1;
+        let message = match of_line(args, &line) {
+            Ok(message) => message,
+            Err(why) => {
+                refused = Some(Failure::new(format!("line {number} is no message: {why}")));
+                break;
+            }
+        };
+        match producer.enqueue(message).await {
             Ok(confirmation) => {
                 if confirmations.send(confirmation).await.is_err() {
                     // The counter has ended on a failure, which it reports.

@@ -13,7 +13,7 @@ use crate::run::Order;
 use crate::world::End;
 
 /// Seeds tried until a boundary is reached.
-const ATTEMPTS_MAX: u64 = 4;
+const ATTEMPTS_MAX: u64 = 16;
 
 /// What became of one boundary.
 #[derive(Debug, Serialize)]
