@@ -11,6 +11,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::args::parse;
 use crate::output::millis;
 
+// A cluster tells what it settled on, and files leave out what is the default. The defaults are those of admin.proto; that they are
+// still the cluster's is a test against a real one (`a_file_declares_queues_and_an_export_declares_them_again`).
+const LEASE_DEFAULT: Span = Span(30_000);
+const LENGTH_DEFAULT: u64 = 10_000_000;
+const BYTES_DEFAULT: Size = Size(8 << 30);
+const DEDUP_WINDOW_DEFAULT: Span = Span(300_000);
+const RESUME_DEFAULT: Span = Span(10_000);
+const BODY_BYTES_DEFAULT: Size = Size(1 << 20);
+
 /// A file for `phalanx apply`.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +144,20 @@ impl Declared {
             resume: span(settings.resume),
             body_bytes_max: settings.body_bytes_max.map(Size),
         }
+        .normal()
+    }
+
+    /// The same, with nothing said that is the default anyway.
+    fn normal(self) -> Self {
+        Self {
+            lease: self.lease.filter(|value| *value != LEASE_DEFAULT),
+            length_max: self.length_max.filter(|value| *value != LENGTH_DEFAULT),
+            bytes_max: self.bytes_max.filter(|value| *value != BYTES_DEFAULT),
+            dedup_window: self.dedup_window.filter(|value| *value != DEDUP_WINDOW_DEFAULT),
+            resume: self.resume.filter(|value| *value != RESUME_DEFAULT),
+            body_bytes_max: self.body_bytes_max.filter(|value| *value != BODY_BYTES_DEFAULT),
+            ..self
+        }
     }
 
     /// As the cluster is told.
@@ -153,16 +176,18 @@ impl Declared {
 
     /// Settings that differ: name, here, there.
     fn differences(&self, there: &Self) -> Vec<Difference> {
-        let text = |value: Option<String>| value.unwrap_or_else(|| "default".to_owned());
+        fn text<T: std::fmt::Display>(value: Option<T>, default: T) -> String {
+            value.map_or_else(|| format!("{default} (default)"), |value| value.to_string())
+        }
         let fields = |one: &Self| {
             [
-                ("lease", text(one.lease.map(|value| value.to_string()))),
+                ("lease", text(one.lease, LEASE_DEFAULT)),
                 ("strict", one.strict.to_string()),
-                ("length_max", text(one.length_max.map(|value| value.to_string()))),
-                ("bytes_max", text(one.bytes_max.map(|value| value.to_string()))),
-                ("dedup_window", text(one.dedup_window.map(|value| value.to_string()))),
-                ("resume", text(one.resume.map(|value| value.to_string()))),
-                ("body_bytes_max", text(one.body_bytes_max.map(|value| value.to_string()))),
+                ("length_max", text(one.length_max, LENGTH_DEFAULT)),
+                ("bytes_max", text(one.bytes_max, BYTES_DEFAULT)),
+                ("dedup_window", text(one.dedup_window, DEDUP_WINDOW_DEFAULT)),
+                ("resume", text(one.resume, RESUME_DEFAULT)),
+                ("body_bytes_max", text(one.body_bytes_max, BODY_BYTES_DEFAULT)),
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(there));
@@ -239,7 +264,7 @@ pub fn plan(file: &File, there: &[Queue], prune: bool) -> Result<Plan, String> {
             plan.steps.push(Step::Create(wanted.clone()));
             continue;
         };
-        let differences = Declared::of(queue).differences(wanted);
+        let differences = Declared::of(queue).differences(&wanted.clone().normal());
         if differences.iter().any(|difference| difference.setting == "strict") {
             let name = &wanted.name;
             return Err(format!(
@@ -304,8 +329,8 @@ mod tests {
         let Step::Update { if_version: 4, differences, .. } = &kept.steps[1] else { panic!("{kept:?}") };
         let expected = [
             difference("lease", "1m", "90s"),
-            difference("length_max", "5", "default"),
-            difference("bytes_max", "default", "1GiB"),
+            difference("length_max", "5", "10000000 (default)"),
+            difference("bytes_max", "8GiB (default)", "1GiB"),
         ];
         assert_eq!(differences[..], expected);
         let pruned = plan(&wanted, &queues, true).unwrap();

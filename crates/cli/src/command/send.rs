@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Common, SendArgs};
 use crate::command::connect;
-use crate::output::{self, Failure, Outcome, show, thousands};
+use crate::output::{Failure, Outcome, show, thousands};
 use crate::{print, progress};
 
 /// Largest body that is read at all, bytes; the queue's own limit is usually smaller.
@@ -110,7 +110,7 @@ async fn lines(args: &SendArgs, common: &Common) -> Outcome {
     };
     producer.close().await?;
     show(common.output, &serde_json::json!({ "sent": count }), || {
-        format!("{} messages sent", thousands(count))
+        format!("{} messages sent, all confirmed: on disk on a majority of nodes", thousands(count))
     })
 }
 
@@ -187,8 +187,5 @@ async fn count_confirmed(mut waiting: mpsc::Receiver<Confirmation>) -> (u64, Opt
         bar.set_position(count);
     }
     bar.finish_and_clear();
-    if count > 0 {
-        output::note("all confirmed: on disk on a majority of nodes");
-    }
     (count, None)
 }
