@@ -56,6 +56,8 @@ const _: () = assert!(BATCHES_IN_FLIGHT_MAX < 1_024);
 pub const COALESCE_MESSAGES: usize = 64;
 /// Payload bytes that share a batch at most.
 pub const COALESCE_BYTES: usize = 64 * 1024;
+/// A message waits for company this long at most.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// A message larger than this gets a batch of its own: sharing would save nothing.
 pub const COALESCE_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// A larger batch travels alone: nothing else is unconfirmed while it is. If a server takes no frame of its size, it

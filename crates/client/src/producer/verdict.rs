@@ -162,7 +162,7 @@ impl State {
             let verdict = if batch.maybe { error.clone().into_unknown() } else { error.clone() };
             self.fail(&mut batch, &verdict);
         }
-        while let Some(mut item) = self.waiting.pop_front() {
+        while let Some(mut item) = self.waiting.pop() {
             self.used_messages -= item.slot.count;
             self.used_bytes -= item.bytes;
             self.note_error(error);

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod fake;
+mod linger;
 mod producer;
 mod routing;
 mod unary;
