@@ -67,5 +67,5 @@ pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
 pub use phalanx_proto::channel::Channel;
-pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder};
+pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;

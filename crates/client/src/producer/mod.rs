@@ -2,12 +2,14 @@
 
 mod confirmation;
 mod connect;
+mod send_all;
 mod verdict;
 mod waiting;
 mod window;
 mod worker;
 
 pub use confirmation::{BatchConfirmation, Confirmation};
+pub use send_all::SendAll;
 
 use std::fmt;
 use std::sync::Arc;
@@ -173,6 +175,33 @@ impl Producer {
         I::Item: Into<Message>,
     {
         self.inner.window.enqueue_batch(messages.into_iter().map(Into::into).collect()).await
+    }
+
+    /// Sends the messages of a stream, as fast as the window has room, and gives what became of each, in their order.
+    ///
+    /// Nothing is taken from `messages` but when what is returned is polled, and no more than a window beyond what it has
+    /// given. An error is the item of its message, and the next ones are sent all the same; but after one that each of
+    /// them would get too ([`Error::Closed`], [`Error::QueueGone`], [`Error::QueueNotFound`], [`Error::Denied`]) no more
+    /// is taken, what was taken is still told, and the stream ends.
+    ///
+    /// ```no_run
+    /// # async fn example(producer: phalanx_client::Producer) -> Result<(), phalanx_client::Error> {
+    /// use futures::{TryStreamExt as _, stream};
+    ///
+    /// let messages = (0..10_000).map(|i| format!("order {i}"));
+    /// let mut sent = producer.send_all(stream::iter(messages));
+    /// while let Some(sent) = sent.try_next().await? {
+    ///     println!("at {}", sent.sequence);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_all<S>(&self, messages: S) -> SendAll<S>
+    where
+        S: futures::Stream,
+        S::Item: Into<Message>,
+    {
+        SendAll::new(self.clone(), messages)
     }
 
     /// Waits until all that was enqueued before is resolved.

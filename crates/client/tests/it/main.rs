@@ -5,4 +5,5 @@ mod fake;
 mod linger;
 mod producer;
 mod routing;
+mod send_all;
 mod unary;
