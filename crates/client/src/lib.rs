@@ -62,7 +62,7 @@ pub use admin::{
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use connector::{Connector, TcpConnector};
-pub use consumer::{Consumer, ConsumerBuilder, Delivery, ReturnReason, Settlement};
+pub use consumer::{Consumer, ConsumerBuilder, Delivery, Nack, ReturnReason, Settlement};
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};

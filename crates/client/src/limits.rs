@@ -82,6 +82,8 @@ pub const CONSUMER_WINDOW_MESSAGES_MAX: u32 = 65_536;
 pub const CONSUMER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Leases are extended by themselves for this long.
 pub const MAX_PROCESSING: Duration = Duration::from_secs(60 * 60);
+/// A message whose handler failed with an error, or panicked, is offered again after this long.
+pub const NACK_DELAY: Duration = Duration::from_secs(1);
 /// Settles that go into one frame.
 pub const SETTLES_PER_FRAME: usize = 4_096;
 /// Messages of one `receive`.

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod fake;
+mod for_each;
 mod linger;
 mod producer;
 mod routing;
