@@ -195,6 +195,14 @@ impl Error {
         }
     }
 
+    /// Whether every later message of a producer would get it too.
+    pub(crate) fn ends_producer(&self) -> bool {
+        matches!(
+            self,
+            Self::Closed | Self::QueueGone { .. } | Self::QueueNotFound { .. } | Self::Denied { .. }
+        )
+    }
+
     /// The same, with no claim about whether it happened.
     pub(crate) fn into_unknown(self) -> Self {
         match self {

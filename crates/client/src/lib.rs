@@ -62,10 +62,10 @@ pub use admin::{
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use connector::{Connector, TcpConnector};
-pub use consumer::{Consumer, ConsumerBuilder, Delivery, ReturnReason, Settlement};
+pub use consumer::{Consumer, ConsumerBuilder, Delivery, Nack, ReturnReason, Settlement};
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
 pub use phalanx_proto::channel::Channel;
-pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder};
+pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;

@@ -56,6 +56,8 @@ const _: () = assert!(BATCHES_IN_FLIGHT_MAX < 1_024);
 pub const COALESCE_MESSAGES: usize = 64;
 /// Payload bytes that share a batch at most.
 pub const COALESCE_BYTES: usize = 64 * 1024;
+/// A message waits for company this long at most.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// A message larger than this gets a batch of its own: sharing would save nothing.
 pub const COALESCE_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// A larger batch travels alone: nothing else is unconfirmed while it is. If a server takes no frame of its size, it
@@ -80,6 +82,8 @@ pub const CONSUMER_WINDOW_MESSAGES_MAX: u32 = 65_536;
 pub const CONSUMER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Leases are extended by themselves for this long.
 pub const MAX_PROCESSING: Duration = Duration::from_secs(60 * 60);
+/// A message whose handler failed with an error, or panicked, is offered again after this long.
+pub const NACK_DELAY: Duration = Duration::from_secs(1);
 /// Settles that go into one frame.
 pub const SETTLES_PER_FRAME: usize = 4_096;
 /// Messages of one `receive`.

@@ -160,8 +160,7 @@ impl Delivery {
     /// Not done: the message goes back to its own place, to be offered again after `delay` (zero: at once; at most
     /// 12 h). Sent as [`ack`](Self::ack) is.
     pub fn nack(self, delay: Duration) -> Settlement {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.settle(Action::Nack { delay_ms })
+        self.settle(Action::nack(delay))
     }
 
     /// Never to be done: the message is dropped, or dead-lettered where the queue names a target. Sent as
@@ -180,9 +179,24 @@ impl Delivery {
     }
 
     fn settle(mut self, action: Action) -> Settlement {
+        let keep = self.keep.take();
+        Settlement { _keep: keep, ..self.settle_shared(action) }
+    }
+
+    /// Settles it while others still look at it.
+    pub(super) fn settle_shared(&self, action: Action) -> Settlement {
         self.lease.settle();
-        let receiver = Some(self.desk.settle(&self.lease, action));
-        Settlement { receiver, _keep: self.keep.take() }
+        Settlement { receiver: Some(self.desk.settle(&self.lease, action)), _keep: None }
+    }
+
+    /// Nobody works on it any more: its lease is left to run out.
+    pub(super) fn let_go(&self) {
+        self.lease.let_go();
+    }
+
+    /// Whether the server has said that the lease is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lease.has_ended()
     }
 }
 

@@ -29,6 +29,12 @@ pub(crate) enum Action {
     Extend { lease_ms: u64 },
 }
 
+impl Action {
+    pub(crate) fn nack(delay: Duration) -> Self {
+        Self::Nack { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
 type Promise = oneshot::Sender<Result<(), Error>>;
 
 struct Op {

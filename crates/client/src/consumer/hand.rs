@@ -39,6 +39,7 @@ struct State {
     window: v1::Window,
     window_changed: bool,
     lease: Duration,
+    strict: bool,
     closing: bool,
     ended: Option<Option<Error>>,
 }
@@ -58,6 +59,7 @@ impl Hand {
             window,
             window_changed: false,
             lease: Duration::ZERO,
+            strict: false,
             closing: false,
             ended: None,
         };
@@ -91,6 +93,7 @@ impl Hand {
     pub(super) fn attached(&self, attached: &v1::ConsumerAttached) {
         let mut state = self.state.lock();
         state.lease = Duration::from_millis(attached.lease_ms);
+        state.strict = attached.strict;
         for token in &attached.lost {
             if state.held.get(token).is_some_and(|held| !held.lease.is_settling())
                 && let Some(held) = state.held.remove(token)
@@ -98,6 +101,11 @@ impl Hand {
                 held.lease.lose(ReturnReason::ConsumerLost);
             }
         }
+    }
+
+    /// Whether the queue is one group.
+    pub(super) fn is_strict(&self) -> bool {
+        self.state.lock().strict
     }
 
     /// Takes deliveries in. `Err`: more than any window allows.

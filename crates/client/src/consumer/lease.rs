@@ -51,6 +51,11 @@ impl Lease {
         self.lost.lock().is_some() || self.deadline() <= now
     }
 
+    /// Whether it was told to be over, rather than found to be by the clock.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lost.lock().is_some()
+    }
+
     pub(crate) async fn lost(&self) -> ReturnReason {
         loop {
             let changed = self.changed.notified();

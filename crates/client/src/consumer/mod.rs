@@ -3,11 +3,15 @@
 mod connect;
 mod delivery;
 pub(crate) mod desk;
+mod for_each;
 mod hand;
+mod lanes;
 pub(crate) mod lease;
+mod nack;
 mod worker;
 
 pub use delivery::{Delivery, ReturnReason, Settlement};
+pub use nack::Nack;
 
 use std::fmt;
 use std::pin::Pin;

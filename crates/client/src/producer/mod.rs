@@ -2,11 +2,14 @@
 
 mod confirmation;
 mod connect;
+mod send_all;
 mod verdict;
+mod waiting;
 mod window;
 mod worker;
 
 pub use confirmation::{BatchConfirmation, Confirmation};
+pub use send_all::SendAll;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,10 +58,28 @@ impl ProducerBuilder {
         self
     }
 
-    /// Messages that share a batch at most when they are waiting at the same moment (nothing ever waits for company).
-    /// Those that share a batch are appended or refused together. Default 64; 1: each message is a batch of its own.
+    /// Messages that share a batch at most when they are waiting at the same moment. Those that share a batch are appended
+    /// or refused together. 1 to 1,024, default 64; 1: each message is a batch of its own.
     pub fn coalesce(mut self, messages: usize) -> Self {
         self.limits.coalesce = messages.clamp(1, limits::BATCH_MESSAGES_MAX);
+        self
+    }
+
+    /// Payload bytes that share a batch at most. 1 byte to 1 MiB, default 64 KiB. A message of more than 16 KiB always is a
+    /// batch of its own.
+    pub fn coalesce_bytes(mut self, bytes: usize) -> Self {
+        self.limits.coalesce_bytes = bytes.clamp(1, limits::SOLO_BYTES);
+        self
+    }
+
+    /// How long a message waits for company, so that fewer and larger batches are sent. Default 0: nothing waits, and
+    /// messages share a batch only if they are there at the same moment. At most 1 s, and at most half of the send
+    /// deadline.
+    ///
+    /// A batch that is full goes at once, and so does what waits when the window has no room for more, at
+    /// [`flush`](Producer::flush) and at [`close`](Producer::close).
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.limits.linger = linger.min(limits::LINGER_MAX);
         self
     }
 
@@ -80,7 +101,8 @@ impl ProducerBuilder {
     /// # Errors
     /// [`Error::QueueNotFound`] and whatever else the server refuses it with; [`Error::Unavailable`] when no node
     /// could serve it in time.
-    pub async fn open(self) -> Result<Producer, Error> {
+    pub async fn open(mut self) -> Result<Producer, Error> {
+        self.limits.linger = self.limits.linger.min(self.limits.send_deadline / 2);
         let window = Arc::new(Window::new(self.limits, self.shared.entropy.id()));
         let worker = worker::Worker { shared: self.shared, queue: self.queue, window: window.clone() };
         let first = worker.open(self.open_deadline).await?;
@@ -153,6 +175,33 @@ impl Producer {
         I::Item: Into<Message>,
     {
         self.inner.window.enqueue_batch(messages.into_iter().map(Into::into).collect()).await
+    }
+
+    /// Sends the messages of a stream, as fast as the window has room, and gives what became of each, in their order.
+    ///
+    /// Nothing is taken from `messages` but when what is returned is polled, and no more than a window beyond what it has
+    /// given. An error is the item of its message, and the next ones are sent all the same; but after one that each of
+    /// them would get too ([`Error::Closed`], [`Error::QueueGone`], [`Error::QueueNotFound`], [`Error::Denied`]) no more
+    /// is taken, what was taken is still told, and the stream ends.
+    ///
+    /// ```no_run
+    /// # async fn example(producer: phalanx_client::Producer) -> Result<(), phalanx_client::Error> {
+    /// use futures::{TryStreamExt as _, stream};
+    ///
+    /// let messages = (0..10_000).map(|i| format!("order {i}"));
+    /// let mut sent = producer.send_all(stream::iter(messages));
+    /// while let Some(sent) = sent.try_next().await? {
+    ///     println!("at {}", sent.sequence);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_all<S>(&self, messages: S) -> SendAll<S>
+    where
+        S: futures::Stream,
+        S::Item: Into<Message>,
+    {
+        SendAll::new(self.clone(), messages)
     }
 
     /// Waits until all that was enqueued before is resolved.

@@ -117,7 +117,7 @@ impl State {
             error @ (Error::SequenceGap { .. } | Error::ProducerForgotten { .. }) => {
                 self.start_over(error, fresh())
             }
-            error if !refused_front || is_about_the_queue(error) => self.abandon(error, fresh()),
+            error if !refused_front || error.ends_producer() => self.abandon(error, fresh()),
             error => self.refuse_front(error.clone(), fresh),
         }
     }
@@ -162,7 +162,7 @@ impl State {
             let verdict = if batch.maybe { error.clone().into_unknown() } else { error.clone() };
             self.fail(&mut batch, &verdict);
         }
-        while let Some(mut item) = self.waiting.pop_front() {
+        while let Some(mut item) = self.waiting.pop() {
             self.used_messages -= item.slot.count;
             self.used_bytes -= item.bytes;
             self.note_error(error);
@@ -171,11 +171,6 @@ impl State {
         self.producer_id = id;
         self.next_number = 1;
     }
-}
-
-/// No message of this producer can be sent now.
-fn is_about_the_queue(error: &Error) -> bool {
-    matches!(error, Error::QueueGone { .. } | Error::QueueNotFound { .. } | Error::Denied { .. })
 }
 
 #[cfg(test)]

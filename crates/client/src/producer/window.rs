@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::NotEnqueued;
 use super::confirmation::{BatchConfirmation, Confirmation, Promise};
+use super::waiting::{Item, Load, Slot, Waiting};
 use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
@@ -25,6 +26,8 @@ pub(super) struct WindowLimits {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     pub(super) coalesce: usize,
+    pub(super) coalesce_bytes: usize,
+    pub(super) linger: Duration,
     pub(super) send_deadline: Duration,
 }
 
@@ -34,33 +37,11 @@ impl Default for WindowLimits {
             messages: limits::PRODUCER_WINDOW_MESSAGES,
             bytes: limits::PRODUCER_WINDOW_BYTES,
             coalesce: limits::COALESCE_MESSAGES,
+            coalesce_bytes: limits::COALESCE_BYTES,
+            linger: Duration::ZERO,
             send_deadline: limits::SEND_DEADLINE,
         }
     }
-}
-
-/// What one call of `enqueue` brought.
-pub(super) struct Item {
-    pub(super) load: Load,
-    pub(super) bytes: usize,
-    pub(super) slot: Slot,
-}
-
-#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
-pub(super) enum Load {
-    /// May share a batch with others.
-    One(v1::Message),
-    /// A batch of its own.
-    Many(Vec<v1::Message>),
-}
-
-/// The caller's side of an item.
-pub(super) struct Slot {
-    pub(super) count: usize,
-    /// Place in the order of enqueuing, for `flush`.
-    pub(super) ordinal: u64,
-    pub(super) deadline: Instant,
-    pub(super) promise: Promise,
 }
 
 /// Messages under one number.
@@ -89,11 +70,16 @@ pub(super) struct Window {
 pub(super) struct State {
     pub(super) producer_id: Id,
     pub(super) next_number: u64,
-    pub(super) waiting: VecDeque<Item>,
+    pub(super) waiting: Waiting,
     pub(super) in_flight: VecDeque<Batch>,
     /// Batches of `in_flight` that are written to the present stream.
     pub(super) written: usize,
     pub(super) coalesce: usize,
+    coalesce_bytes: usize,
+    /// Items before this ordinal wait for no company.
+    flush_to: u64,
+    /// Somebody found no room: more company cannot come before something leaves.
+    pressed: bool,
     /// Streams in a row that ended with a gap in the numbers.
     pub(super) gaps: u32,
     pub(super) used_messages: usize,
@@ -108,10 +94,13 @@ impl Window {
         let state = State {
             producer_id,
             next_number: 1,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             in_flight: VecDeque::new(),
             written: 0,
             coalesce: limits.coalesce,
+            coalesce_bytes: limits.coalesce_bytes,
+            flush_to: 0,
+            pressed: false,
             gaps: 0,
             used_messages: 0,
             used_bytes: 0,
@@ -155,6 +144,8 @@ impl Window {
             return refuse(message, Some(Error::Closed));
         }
         if !state.has_room(&self.limits, 1, bytes) {
+            drop(state);
+            self.work.notify_one();
             return refuse(message, None);
         }
         let (sender, receiver) = oneshot::channel();
@@ -176,8 +167,10 @@ impl Window {
     }
 
     fn item(&self, load: Load, count: usize, bytes: usize, promise: Promise) -> Item {
-        let deadline = Instant::now() + self.limits.send_deadline;
-        Item { load, bytes, slot: Slot { count, ordinal: 0, deadline, promise } }
+        let now = Instant::now();
+        let deadline = now + self.limits.send_deadline;
+        let due = now + self.limits.linger;
+        Item { load, bytes, due, slot: Slot { count, ordinal: 0, deadline, promise } }
     }
 
     /// Puts the item at the end of the window as soon as there is room. Takes it at that moment only, so that a call
@@ -198,6 +191,7 @@ impl Window {
                         return Ok(());
                     }
                 }
+                self.work.notify_one();
                 self.room.notified().await;
             }
         })
@@ -214,7 +208,12 @@ impl Window {
 
     /// Waits until all that is in the window now is resolved; the first error since the last time.
     pub(super) async fn flush(&self) -> Result<(), Error> {
-        let target = self.lock().next_ordinal;
+        let target = {
+            let mut state = self.lock();
+            state.flush_to = state.next_ordinal;
+            state.next_ordinal
+        };
+        self.work.notify_one();
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -265,9 +264,11 @@ impl State {
         self.closed && self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    fn has_room(&self, limits: &WindowLimits, count: usize, bytes: usize) -> bool {
+    /// Whether the window takes this much more. If not, what waits for company waits no longer.
+    fn has_room(&mut self, limits: &WindowLimits, count: usize, bytes: usize) -> bool {
         let messages = self.used_messages == 0 || self.used_messages + count <= limits.messages;
         let bytes = self.used_bytes == 0 || self.used_bytes + bytes <= limits.bytes;
+        self.pressed = !(messages && bytes);
         messages && bytes
     }
 
@@ -276,16 +277,28 @@ impl State {
         self.next_ordinal += 1;
         self.used_messages += item.slot.count;
         self.used_bytes += item.bytes;
-        self.waiting.push_back(item);
+        self.waiting.push(item);
     }
 
     /// Whether there is something to write to the present stream now.
-    pub(super) fn has_unwritten(&self) -> bool {
+    pub(super) fn has_unwritten(&self, now: Instant) -> bool {
         match self.in_flight.get(self.written) {
             Some(next) => self.may_follow(next.bytes),
             None if self.in_flight.len() >= limits::BATCHES_IN_FLIGHT_MAX => false,
-            None => self.waiting.front().is_some_and(|item| self.may_follow(item.bytes)),
+            None => self.waiting.front().is_some_and(|item| {
+                self.may_follow(item.bytes) && self.lingers_until().is_none_or(|due| due <= now)
+            }),
         }
+    }
+
+    /// Until when the first message waits for company; `None`: it does not, or there is none.
+    pub(super) fn lingers_until(&self) -> Option<Instant> {
+        let first = self.waiting.front()?;
+        let full = self.waiting.len() >= self.coalesce
+            || self.waiting.bytes() >= self.coalesce_bytes
+            || self.waiting.has_loners();
+        let hurried = self.pressed || self.closed || first.slot.ordinal < self.flush_to;
+        (!full && !hurried).then_some(first.due)
     }
 
     /// Whether a batch of this size may be written after those that are: large ones travel alone.
@@ -301,9 +314,10 @@ impl State {
 
     /// The next frame: batches of earlier streams first, then all that waits, up to the size of a frame.
     pub(super) fn next_frame(&mut self) -> Vec<v1::ProducerBatch> {
+        let now = Instant::now();
         let mut frame = Vec::new();
         let mut bytes = 0;
-        while bytes < limits::FRAME_BYTES && self.has_unwritten() {
+        while bytes < limits::FRAME_BYTES && self.has_unwritten(now) {
             if self.written == self.in_flight.len() {
                 self.number_next();
             }
@@ -317,7 +331,8 @@ impl State {
 
     /// Makes a batch of what waits.
     fn number_next(&mut self) {
-        let first = self.waiting.pop_front().expect("the caller saw that there is something");
+        let first = self.waiting.pop().expect("the caller saw that there is something");
+        let joins = first.may_join();
         let mut batch = Batch {
             number: self.next_number,
             messages: Vec::new(),
@@ -329,7 +344,7 @@ impl State {
             Load::Many(messages) => batch.messages = messages,
             Load::One(message) => {
                 batch.messages.push(message);
-                if first.bytes <= limits::COALESCE_MESSAGE_BYTES_MAX {
+                if joins {
                     self.coalesce_into(&mut batch);
                 }
             }
@@ -340,12 +355,8 @@ impl State {
 
     fn coalesce_into(&mut self, batch: &mut Batch) {
         while batch.messages.len() < self.coalesce {
-            let joins = |item: &mut Item| {
-                matches!(item.load, Load::One(_))
-                    && item.bytes <= limits::COALESCE_MESSAGE_BYTES_MAX
-                    && batch.bytes + item.bytes <= limits::COALESCE_BYTES
-            };
-            let Some(item) = self.waiting.pop_front_if(joins) else { return };
+            let joins = |item: &Item| item.may_join() && batch.bytes + item.bytes <= self.coalesce_bytes;
+            let Some(item) = self.waiting.pop_if(joins) else { return };
             if let Load::One(message) = item.load {
                 batch.messages.push(message);
             }
@@ -388,7 +399,7 @@ impl State {
                 resolved = true;
             }
         }
-        while let Some(mut item) = self.waiting.pop_front_if(|item| item.slot.deadline <= now) {
+        while let Some(mut item) = self.waiting.pop_if(|item| item.slot.deadline <= now) {
             self.used_messages -= item.slot.count;
             self.used_bytes -= item.bytes;
             let error = not_sent();

@@ -117,10 +117,12 @@ impl Worker {
         let mut stall = Stall::new(self.shared.settings.stall_timeout);
         let mut writable = true;
         loop {
-            let (over, unwritten, owed) = {
+            let now = Instant::now();
+            let (over, unwritten, owed, lingers_until) = {
                 let state = self.window.lock();
-                (state.is_over(), state.has_unwritten(), state.written > 0)
+                (state.is_over(), state.has_unwritten(now), state.written > 0, state.lingers_until())
             };
+            let lingers_until = lingers_until.filter(|due| *due > now);
             if over {
                 return None;
             }
@@ -155,6 +157,7 @@ impl Worker {
                     continue;
                 }
                 () = self.window.work.notified(), if !unwritten || !writable => continue,
+                () = until(lingers_until), if lingers_until.is_some() => continue,
             };
             self.shared.note(Some(&self.queue), &target, &failure.failure);
             return Some(failure);
@@ -173,5 +176,13 @@ impl Worker {
         drop(state);
         self.window.moved_on();
         result
+    }
+}
+
+/// Resolves at that time; never without one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

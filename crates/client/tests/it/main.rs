@@ -2,6 +2,9 @@
 
 mod consumer;
 mod fake;
+mod for_each;
+mod linger;
 mod producer;
 mod routing;
+mod send_all;
 mod unary;

@@ -43,6 +43,17 @@ async fn drain(cluster: &TestCluster, through: u64, count: usize) -> Vec<String>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attach_tells_whether_the_queue_is_one_group() {
+    let strict = v1::QueueSettings { strict: true, ..v1::QueueSettings::default() };
+    let cluster = orders(strict).await;
+    create(&cluster, 1, "loose", v1::QueueSettings::default()).await;
+    for (queue, expected) in [("orders", true), ("loose", false)] {
+        let consumer = Consumer::attach_soon(&cluster, 2, attach(queue, 1, 1, 8)).await;
+        assert_eq!(consumer.attached.strict, expected, "{queue}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stream_confirms_in_order_through_any_node() {
     let cluster = orders(v1::QueueSettings::default()).await;
     let mut last_sequence = 0;

@@ -1,4 +1,4 @@
-//! One queue of the fake cluster: the contract in its simplest form, without groups or limits.
+//! One queue of the fake cluster: the contract in its simplest form, for one consumer as far as groups go, and without limits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -15,8 +15,14 @@ pub const LEASE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub struct Queue {
+    /// All messages are one group.
+    pub strict: bool,
+    /// Consumers are not told of leases that end.
+    pub mute: bool,
     pub messages: BTreeMap<u64, Stored>,
     pub ready: BTreeSet<u64>,
+    /// Until when returned messages wait.
+    pub delayed: BTreeMap<u64, Instant>,
     pub leases: BTreeMap<u64, Lease>,
     pub consumers: BTreeMap<Bytes, Consumer>,
     pub settled: HashMap<u64, i32>,
@@ -151,7 +157,7 @@ impl Queue {
             .map(|(t, _)| *t)
             .collect();
         let lease = if attach.lease_ms == 0 { LEASE } else { Duration::from_millis(attach.lease_ms) };
-        let attached = v1::ConsumerAttached { lost, lease_ms: lease.as_millis() as u64 };
+        let attached = v1::ConsumerAttached { lost, lease_ms: lease.as_millis() as u64, strict: self.strict };
         let deliveries = again.into_iter().map(|token| self.delivery(token)).collect();
         let first =
             v1::ConsumeResponse { attached: Some(attached), deliveries, ..v1::ConsumeResponse::default() };
@@ -173,7 +179,8 @@ impl Queue {
         let ids: Vec<Bytes> = self.consumers.keys().cloned().collect();
         for id in ids {
             let mut deliveries = Vec::new();
-            while let Some(sequence) = self.ready.first().copied() {
+            while let Some(sequence) = self.ready.iter().copied().find(|sequence| !self.is_blocked(*sequence))
+            {
                 let consumer = &self.consumers[&id];
                 if self.in_hand(&id) >= consumer.window as usize {
                     break;
@@ -248,7 +255,12 @@ impl Queue {
                 return v1::SettleResult::Extended.into();
             }
             v1::SettleAction::Nack => {
+                let sequence = self.leases[&token].sequence;
                 self.give_back(token, v1::ReturnReason::Nacked);
+                if item.delay_ms > 0 {
+                    self.ready.remove(&sequence);
+                    self.delayed.insert(sequence, Instant::now() + Duration::from_millis(item.delay_ms));
+                }
                 v1::SettleResult::Nacked
             }
             v1::SettleAction::Reject => v1::SettleResult::Rejected,
@@ -261,12 +273,38 @@ impl Queue {
         result.into()
     }
 
+    /// Whether two messages are of one group.
+    fn are_grouped(&self, one: u64, other: u64) -> bool {
+        let group = |sequence: u64| &self.messages[&sequence].message.group;
+        self.strict || (!group(one).is_empty() && group(one) == group(other))
+    }
+
+    /// Whether a delayed message holds this one up.
+    fn is_blocked(&self, sequence: u64) -> bool {
+        self.delayed.keys().any(|delayed| *delayed < sequence && self.are_grouped(*delayed, sequence))
+    }
+
+    /// Ends a lease, and those of later messages of its group.
     pub fn give_back(&mut self, token: u64, reason: v1::ReturnReason) {
+        let Some(sequence) = self.leases.get(&token).map(|lease| lease.sequence) else { return };
+        let behind: Vec<u64> = (self.leases.iter())
+            .filter(|(_, lease)| lease.sequence > sequence && self.are_grouped(lease.sequence, sequence))
+            .map(|(token, _)| *token)
+            .collect();
+        self.end(token, reason);
+        behind.into_iter().for_each(|token| self.end(token, v1::ReturnReason::GroupReturned));
+    }
+
+    fn end(&mut self, token: u64, reason: v1::ReturnReason) {
         let Some(lease) = self.leases.remove(&token) else { return };
         let stored = self.messages.get_mut(&lease.sequence).expect("a leased message exists");
         stored.returned = reason;
+        if matches!(reason, v1::ReturnReason::GroupReturned | v1::ReturnReason::ConsumerClosed) {
+            stored.attempts -= 1;
+        }
         self.ready.insert(lease.sequence);
         if reason != v1::ReturnReason::Nacked
+            && !self.mute
             && let Some(consumer) = self.consumers.get(&lease.consumer)
         {
             let ended = vec![v1::LeaseEnded { token, reason: reason.into() }];
@@ -280,6 +318,12 @@ impl Queue {
             self.leases.iter().filter(|(_, l)| l.deadline <= now).map(|(t, _)| *t).collect();
         for token in over {
             self.give_back(token, v1::ReturnReason::Expired);
+        }
+        let due: Vec<u64> =
+            self.delayed.iter().filter(|(_, until)| **until <= now).map(|(s, _)| *s).collect();
+        for sequence in due {
+            self.delayed.remove(&sequence);
+            self.ready.insert(sequence);
         }
     }
 

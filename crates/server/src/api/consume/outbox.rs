@@ -38,8 +38,8 @@ impl Outbox {
         self.settled.len() < OUTCOMES_MAX
     }
 
-    pub(super) fn attached(&mut self, lost: Vec<Token>, lease_ms: u64) {
-        self.attached = Some(v1::ConsumerAttached { lost, lease_ms });
+    pub(super) fn attached(&mut self, lost: Vec<Token>, lease_ms: u64, strict: bool) {
+        self.attached = Some(v1::ConsumerAttached { lost, lease_ms, strict });
     }
 
     pub(super) fn deliver(&mut self, deliveries: Vec<v1::Delivery>) {
@@ -110,10 +110,11 @@ mod tests {
     #[test]
     fn attached_goes_before_any_delivery() {
         let mut outbox = Outbox::default();
-        outbox.attached(vec![7], 30);
+        outbox.attached(vec![7], 30, true);
         outbox.deliver(vec![delivery(1, 1)]);
         let frame = outbox.frame(0);
-        assert_eq!(frame.attached.unwrap().lost, [7]);
+        let attached = frame.attached.unwrap();
+        assert_eq!((attached.lost, attached.lease_ms, attached.strict), (vec![7], 30, true));
         assert!(outbox.is_empty());
     }
 }

@@ -167,7 +167,7 @@ impl Session {
             0 => resolve(&local.settings).lease_ms,
             lease_ms => lease_ms,
         };
-        outbox.attached(lost, lease_ms);
+        outbox.attached(lost, lease_ms, local.settings.strict);
         Attached {
             local,
             wanted,

@@ -1,0 +1,321 @@
+//! `for_each_concurrent`: a handler for each delivery, many at a time, the deliveries of a group one after the other.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::task::{Id as TaskId, JoinError, JoinSet};
+
+use super::Consumer;
+use super::delivery::{Delivery, ReturnReason, Settlement};
+use super::desk::Action;
+use super::lanes::{Key, Lanes, Turn};
+use super::nack::Nack;
+use crate::error::Error;
+use crate::limits;
+
+impl Consumer {
+    /// Runs `handler` for each delivery, for up to `limit` (at least one) of them at a time, each in a task of its own, and
+    /// settles as the handler says: `Ok` acknowledges, an error [returns or rejects](Nack). Runs until `stop` resolves or the
+    /// consumer ends.
+    ///
+    /// Deliveries of one group are worked on strictly one after the other, in order; different groups, and messages
+    /// without a group, in parallel. A `strict` queue is one group. When a message of a group is returned, those behind it
+    /// wait for it to come again.
+    ///
+    /// - A handler whose lease is lost is *cancelled*: its future is dropped where it waits. The message is, or will be,
+    ///   delivered again; what must not happen twice at once is to be fenced with [`Delivery::token`].
+    /// - A handler that panics is reported as an error in the log and to [`Metrics`](crate::Metrics), and its message is
+    ///   returned with a delay of 1 s. The others go on.
+    /// - An acknowledgement that comes after the end of its lease changes nothing, and the message comes again: that is
+    ///   counted by `Metrics`, and no error of this call.
+    ///
+    /// Once `stop` has resolved no handler is started. What was not started is returned at once, which the server counts as
+    /// an attempt while handlers are still running, and does not when none is. Running handlers finish, their settles are
+    /// answered, and the consumer is [closed](Self::close). A handler that must not hold that up has a time limit of its own.
+    /// Dropping the call drops all handlers.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: phalanx_client::Consumer) -> Result<(), phalanx_client::Error> {
+    /// use phalanx_client::Nack;
+    ///
+    /// let stop = async { tokio::signal::ctrl_c().await };
+    /// let handled = consumer.for_each_concurrent(16, stop, |delivery| async move {
+    ///     let order = std::str::from_utf8(delivery.body()).map_err(Nack::reject)?;
+    ///     tokio::fs::write("last-order", order).await?; // not done: again after 1 s
+    ///     Ok(())
+    /// });
+    /// tokio::spawn(handled).await.expect("it does not panic")
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What ended the consumer, such as [`Error::QueueGone`] or [`Error::ConsumerReplaced`]: all leases end with it, and
+    /// so do the handlers. [`Error::OutcomeUnknown`] when the goodbye was not answered.
+    pub async fn for_each_concurrent<H, F>(
+        self,
+        limit: usize,
+        stop: impl Future,
+        handler: H,
+    ) -> Result<(), Error>
+    where
+        H: FnMut(Arc<Delivery>) -> F,
+        F: Future<Output = Result<(), Nack>> + Send + 'static,
+    {
+        let mut consumer = self;
+        let mut stop = pin!(stop);
+        let mut session = Session::new(limit.max(1), handler);
+        let ended = loop {
+            session.start();
+            tokio::select! {
+                biased;
+                _ = &mut stop => break None,
+                () = session.step() => {}
+                delivery = consumer.next() => match delivery {
+                    Some(Ok(delivery)) => session.lanes.push(delivery, consumer.hand.is_strict()),
+                    Some(Err(error)) => break Some(Err(error)),
+                    None => break Some(Ok(())),
+                },
+            }
+        };
+        session.stopped = true;
+        if ended.is_none() {
+            session.wind_up(&mut consumer).await;
+        }
+        while session.is_busy() {
+            session.step().await;
+        }
+        let closed = consumer.close().await;
+        ended.unwrap_or(closed)
+    }
+}
+
+/// What a handler's task came to.
+enum Outcome {
+    Finished(Result<(), Nack>),
+    Lost(ReturnReason),
+    Panicked(String),
+}
+
+/// A delivery that is worked on.
+struct Job {
+    delivery: Arc<Delivery>,
+    key: Key,
+}
+
+/// Something the server has answered.
+enum Answer {
+    /// Whether the lease of a doubtful delivery holds.
+    Confirmed(Job, bool),
+    /// What was not done is out of hand.
+    Returned(Key),
+    /// What was done is. `over`: it was not, and will come again.
+    Settled { key: Key, over: bool },
+}
+
+struct Session<H> {
+    limit: usize,
+    handler: H,
+    /// No handler is started any more.
+    stopped: bool,
+    lanes: Lanes,
+    tasks: JoinSet<Outcome>,
+    /// By their tasks.
+    jobs: HashMap<TaskId, Job>,
+    /// Deliveries whose leases are being confirmed.
+    confirming: usize,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+}
+
+impl<H, F> Session<H>
+where
+    H: FnMut(Arc<Delivery>) -> F,
+    F: Future<Output = Result<(), Nack>> + Send + 'static,
+{
+    fn new(limit: usize, handler: H) -> Self {
+        Self {
+            limit,
+            handler,
+            stopped: false,
+            lanes: Lanes::default(),
+            tasks: JoinSet::new(),
+            jobs: HashMap::new(),
+            confirming: 0,
+            answers: FuturesUnordered::new(),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.jobs.is_empty() || !self.answers.is_empty()
+    }
+
+    /// Starts as much as may be worked on now.
+    fn start(&mut self) {
+        while self.jobs.len() + self.confirming < self.limit
+            && let Some(Turn { delivery, key, doubtful }) = self.lanes.next()
+        {
+            let job = Job { delivery, key };
+            if job.delivery.is_lost() {
+                // While it waited.
+                self.settle(job, Outcome::Lost(ReturnReason::Expired));
+            } else if doubtful {
+                self.confirm(job);
+            } else {
+                self.run(job);
+            }
+        }
+    }
+
+    /// Asks the server whether the lease holds: an extension is carried out only if it does.
+    fn confirm(&mut self, job: Job) {
+        self.confirming += 1;
+        let extension = job.delivery.extend(None);
+        self.answers.push(async move { Answer::Confirmed(job, extension.await.is_ok()) }.boxed());
+    }
+
+    fn run(&mut self, job: Job) {
+        // What a handler has broken by a panic it sees again only if it shares it, as tasks do.
+        let work = match catch_unwind(AssertUnwindSafe(|| (self.handler)(job.delivery.clone()))) {
+            Ok(work) => work,
+            Err(panic) => {
+                let text = panic_text(panic.as_ref());
+                return self.settle(job, Outcome::Panicked(text));
+            }
+        };
+        let delivery = job.delivery.clone();
+        let task = async move {
+            tokio::select! {
+                biased;
+                reason = delivery.lost() => Outcome::Lost(reason),
+                result = work => Outcome::Finished(result),
+            }
+        };
+        let task = self.tasks.spawn(task);
+        self.jobs.insert(task.id(), job);
+    }
+
+    /// One handler's end, or one answer. May be dropped and called again.
+    async fn step(&mut self) {
+        tokio::select! {
+            biased;
+            Some(answer) = self.answers.next() => self.answered(answer),
+            Some(ended) = self.tasks.join_next_with_id() => {
+                let (id, outcome) = match ended {
+                    Ok(ended) => ended,
+                    Err(error) => (error.id(), Outcome::Panicked(text_of(error))),
+                };
+                let job = self.jobs.remove(&id).expect("every task has its job");
+                self.settle(job, outcome);
+            }
+            else => std::future::pending().await,
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Confirmed(job, holds) => {
+                self.confirming -= 1;
+                if self.stopped {
+                    self.returned(job.delivery.settle_shared(Action::nack(Duration::ZERO)), job.key);
+                } else if holds {
+                    self.lanes.confirmed(&job.key);
+                    self.run(job);
+                } else {
+                    job.delivery.let_go();
+                    self.lanes.done(job.key, true);
+                }
+            }
+            Answer::Returned(key) => self.lanes.done(key, true),
+            Answer::Settled { key, over: true } => self.lanes.doubt(key),
+            Answer::Settled { over: false, .. } => {}
+        }
+    }
+
+    fn settle(&mut self, job: Job, outcome: Outcome) {
+        let Job { delivery, key } = job;
+        let (token, sequence) = (delivery.token(), delivery.sequence());
+        match outcome {
+            Outcome::Finished(Ok(())) => self.settled(delivery.settle_shared(Action::Ack), key),
+            Outcome::Finished(Err(nack)) => {
+                let reason = nack.reason().unwrap_or_default();
+                tracing::debug!(token, sequence, delay = ?nack.delay, reason, "handler did not do its work");
+                match nack.delay {
+                    Some(delay) => self.returned(delivery.settle_shared(Action::nack(delay)), key),
+                    None => self.settled(delivery.settle_shared(Action::Reject), key),
+                }
+            }
+            Outcome::Panicked(text) => {
+                tracing::error!(token, sequence, panic = text, "handler panicked");
+                self.returned(delivery.settle_shared(Action::nack(limits::NACK_DELAY)), key);
+            }
+            Outcome::Lost(reason) => {
+                tracing::debug!(token, sequence, ?reason, "lease was lost");
+                if key.is_some() && !delivery.has_ended() {
+                    // By the server's clock it may hold a moment longer. Nothing of its group begins before it is over.
+                    self.returned(delivery.settle_shared(Action::nack(Duration::ZERO)), key);
+                } else {
+                    delivery.let_go();
+                    self.lanes.done(key, true);
+                }
+            }
+        }
+    }
+
+    /// It is done, and the next of its group may begin.
+    fn settled(&mut self, settlement: Settlement, key: Key) {
+        self.lanes.done(key.clone(), false);
+        let answer = async move { Answer::Settled { key, over: settlement.await.is_err() } };
+        self.answers.push(answer.boxed());
+    }
+
+    /// It is not done, and the next of its group waits for what the server says to that.
+    fn returned(&mut self, settlement: Settlement, key: Key) {
+        let answer = async move {
+            // Whatever the answer: what follows is asked for before it is worked on.
+            let _answer = settlement.await;
+            Answer::Returned(key)
+        };
+        self.answers.push(answer.boxed());
+    }
+
+    /// Waits for the running handlers, and returns meanwhile whatever else is or comes in hand. When none runs, the
+    /// goodbye does that better: it is not counted as an attempt.
+    async fn wind_up(&mut self, consumer: &mut Consumer) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        consumer.set_window(1, 1);
+        for delivery in self.lanes.clear() {
+            self.returned(delivery.settle_shared(Action::nack(Duration::ZERO)), None);
+        }
+        let mut open = true;
+        while !self.jobs.is_empty() {
+            tokio::select! {
+                biased;
+                () = self.step() => {}
+                delivery = consumer.next(), if open => match delivery {
+                    Some(Ok(delivery)) => self.returned(delivery.settle_shared(Action::nack(Duration::ZERO)), None),
+                    // What it ended with, closing it tells.
+                    Some(Err(_)) | None => open = false,
+                },
+            }
+        }
+    }
+}
+
+fn text_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| String::from("no text"))
+}

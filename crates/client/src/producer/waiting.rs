@@ -1,0 +1,91 @@
+//! Messages that have no number yet, in the order in which they came.
+
+use std::collections::VecDeque;
+
+use phalanx_proto::v1;
+use tokio::time::Instant;
+
+use super::confirmation::Promise;
+use crate::limits;
+
+/// What one call of `enqueue` brought.
+pub(super) struct Item {
+    pub(super) load: Load,
+    pub(super) bytes: usize,
+    /// Until then it may wait for company.
+    pub(super) due: Instant,
+    pub(super) slot: Slot,
+}
+
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
+pub(super) enum Load {
+    /// May share a batch with others.
+    One(v1::Message),
+    /// A batch of its own.
+    Many(Vec<v1::Message>),
+}
+
+/// The caller's side of an item.
+pub(super) struct Slot {
+    pub(super) count: usize,
+    /// Place in the order of enqueuing, for `flush`.
+    pub(super) ordinal: u64,
+    pub(super) deadline: Instant,
+    pub(super) promise: Promise,
+}
+
+impl Item {
+    /// Whether it shares a batch with others, if there are any.
+    pub(super) fn may_join(&self) -> bool {
+        matches!(self.load, Load::One(_)) && self.bytes <= limits::COALESCE_MESSAGE_BYTES_MAX
+    }
+}
+
+/// See the module. Its sums say at once whether the first batch is full.
+#[derive(Default)]
+pub(super) struct Waiting {
+    items: VecDeque<Item>,
+    bytes: usize,
+    loners: usize,
+}
+
+impl Waiting {
+    pub(super) fn push(&mut self, item: Item) {
+        self.bytes += item.bytes;
+        self.loners += usize::from(!item.may_join());
+        self.items.push_back(item);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        self.pop_if(|_| true)
+    }
+
+    /// The first one, if it is like that.
+    pub(super) fn pop_if(&mut self, like: impl FnOnce(&Item) -> bool) -> Option<Item> {
+        let item = self.items.pop_front_if(|item| like(item))?;
+        self.bytes -= item.bytes;
+        self.loners -= usize::from(!item.may_join());
+        Some(item)
+    }
+
+    pub(super) fn front(&self) -> Option<&Item> {
+        self.items.front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is one that goes alone: what waits before it will get no more company.
+    pub(super) fn has_loners(&self) -> bool {
+        self.loners > 0
+    }
+}
