@@ -8,6 +8,7 @@ use crate::client::{Client, Shared};
 use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::router::Router;
 
 /// Time limits and the like, shared by all handles of a client.
@@ -44,6 +45,7 @@ pub struct ClientBuilder {
     settings: Settings,
     connector: Arc<dyn Connector>,
     seed: Option<u64>,
+    metrics: Option<Arc<dyn Metrics>>,
 }
 
 impl Default for ClientBuilder {
@@ -61,6 +63,7 @@ impl Default for ClientBuilder {
             },
             connector: Arc::new(TcpConnector),
             seed: None,
+            metrics: None,
         }
     }
 }
@@ -121,6 +124,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Who hears what the client does. Default: nobody.
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Draws all identities and jitter from this seed, so that a simulation can be repeated. Two clients of one cluster
     /// must never share a seed: they would take each other's identities.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -150,7 +159,7 @@ impl ClientBuilder {
         };
         let router = Router::new(&addresses, self.settings.clone(), self.connector)?;
         let entropy = Entropy::new(self.seed);
-        let shared = Shared { router, entropy, settings: self.settings };
+        let shared = Shared { router, entropy, settings: self.settings, metrics: self.metrics };
         Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into() })
     }
 }

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::message::{Message, Sent, sent_of};
+use crate::metrics::{Meter, Metrics};
 use crate::producer::ProducerBuilder;
 use crate::receiver::Receiver;
 use crate::router::{QueueKey, Router, Target};
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) entropy: Entropy,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
 }
 
 impl Client {
@@ -150,15 +152,17 @@ impl Client {
             messages,
             request_id: request_id.to_bytes(),
         };
+        let since = Instant::now();
         let call = self.shared.to_queue(&key, Repeat::Same);
-        let response = self
+        let result = self
             .shared
             .call(call, |target, _| {
                 let request = request.clone();
                 async move { messages_client(&target).send(request).await }
             })
-            .await?;
-        Ok(sent_of(&response, count).collect())
+            .await;
+        self.shared.meter(&key).tell_sent(count, since, &result);
+        Ok(sent_of(&result?, count).collect())
     }
 
     pub(crate) fn key(&self, queue: impl AsRef<str>) -> QueueKey {
@@ -173,6 +177,11 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
+    /// Who hears of the events of this queue.
+    pub(crate) fn meter(&self, queue: &QueueKey) -> Meter {
+        Meter::new(queue.clone(), self.metrics.clone())
+    }
+
     /// Asks any node who is there.
     pub(crate) async fn probe(&self) -> Result<v1::TopologyResponse, Error> {
         let deadline = self.settings.request_deadline.min(limits::CONNECT_DEADLINE);

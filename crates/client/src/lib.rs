@@ -49,6 +49,7 @@ mod error;
 mod id;
 pub mod limits;
 mod message;
+mod metrics;
 mod producer;
 mod receiver;
 mod router;
@@ -66,6 +67,7 @@ pub use consumer::{Consumer, ConsumerBuilder, Delivery, Nack, ReturnReason, Sett
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
+pub use metrics::{HandlerOutcome, Metrics, QueueName, SettleKind, StreamKind};
 pub use phalanx_proto::channel::Channel;
 pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;

@@ -37,6 +37,11 @@ pub enum ReturnReason {
 }
 
 impl ReturnReason {
+    /// `None`: it is a first delivery.
+    pub(crate) fn of_redelivery(reason: i32) -> Option<Self> {
+        (reason != v1::ReturnReason::Unspecified as i32).then(|| Self::from_wire(reason))
+    }
+
     pub(crate) fn from_wire(reason: i32) -> Self {
         match v1::ReturnReason::try_from(reason) {
             Ok(v1::ReturnReason::Nacked) => Self::Nacked,
@@ -77,8 +82,7 @@ impl Delivery {
         desk: Arc<Desk>,
         keep: Option<Arc<AbortOnDropHandle<()>>>,
     ) -> Self {
-        let redelivery = (delivery.redelivery != v1::ReturnReason::Unspecified as i32)
-            .then(|| ReturnReason::from_wire(delivery.redelivery));
+        let redelivery = ReturnReason::of_redelivery(delivery.redelivery);
         Self {
             message: Message::from_wire(delivery.message.unwrap_or_default()),
             sequence: delivery.sequence,

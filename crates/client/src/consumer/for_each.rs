@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::Consumer;
 use super::delivery::{Delivery, ReturnReason, Settlement};
@@ -18,6 +19,7 @@ use super::lanes::{Key, Lanes, Turn};
 use super::nack::Nack;
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::{HandlerOutcome, Meter};
 
 impl Consumer {
     /// Runs `handler` for each delivery, for up to `limit` (at least one) of them at a time, each in a task of its own, and
@@ -69,7 +71,7 @@ impl Consumer {
     {
         let mut consumer = self;
         let mut stop = pin!(stop);
-        let mut session = Session::new(limit.max(1), handler);
+        let mut session = Session::new(limit.max(1), handler, consumer.meter.clone());
         let ended = loop {
             session.start();
             tokio::select! {
@@ -102,10 +104,24 @@ enum Outcome {
     Panicked(String),
 }
 
+impl Outcome {
+    fn as_metric(&self) -> HandlerOutcome {
+        match self {
+            Self::Finished(Ok(())) => HandlerOutcome::Done,
+            Self::Finished(Err(nack)) if nack.delay.is_some() => HandlerOutcome::Returned,
+            Self::Finished(Err(_)) => HandlerOutcome::Rejected,
+            Self::Lost(_) => HandlerOutcome::LeaseLost,
+            Self::Panicked(_) => HandlerOutcome::Panicked,
+        }
+    }
+}
+
 /// A delivery that is worked on.
 struct Job {
     delivery: Arc<Delivery>,
     key: Key,
+    /// When its handler was started.
+    since: Option<Instant>,
 }
 
 /// Something the server has answered.
@@ -123,6 +139,7 @@ struct Session<H> {
     handler: H,
     /// No handler is started any more.
     stopped: bool,
+    meter: Meter,
     lanes: Lanes,
     tasks: JoinSet<Outcome>,
     /// By their tasks.
@@ -137,11 +154,12 @@ where
     H: FnMut(Arc<Delivery>) -> F,
     F: Future<Output = Result<(), Nack>> + Send + 'static,
 {
-    fn new(limit: usize, handler: H) -> Self {
+    fn new(limit: usize, handler: H, meter: Meter) -> Self {
         Self {
             limit,
             handler,
             stopped: false,
+            meter,
             lanes: Lanes::default(),
             tasks: JoinSet::new(),
             jobs: HashMap::new(),
@@ -159,7 +177,7 @@ where
         while self.jobs.len() + self.confirming < self.limit
             && let Some(Turn { delivery, key, doubtful }) = self.lanes.next()
         {
-            let job = Job { delivery, key };
+            let job = Job { delivery, key, since: None };
             if job.delivery.is_lost() {
                 // While it waited.
                 self.settle(job, Outcome::Lost(ReturnReason::Expired));
@@ -178,7 +196,8 @@ where
         self.answers.push(async move { Answer::Confirmed(job, extension.await.is_ok()) }.boxed());
     }
 
-    fn run(&mut self, job: Job) {
+    fn run(&mut self, mut job: Job) {
+        job.since = Some(Instant::now());
         // What a handler has broken by a panic it sees again only if it shares it, as tasks do.
         let work = match catch_unwind(AssertUnwindSafe(|| (self.handler)(job.delivery.clone()))) {
             Ok(work) => work,
@@ -237,7 +256,11 @@ where
     }
 
     fn settle(&mut self, job: Job, outcome: Outcome) {
-        let Job { delivery, key } = job;
+        let Job { delivery, key, since } = job;
+        if let Some(since) = since {
+            let (handled, duration) = (outcome.as_metric(), since.elapsed());
+            self.meter.tell(|metrics, queue| metrics.handled(queue, handled, duration));
+        }
         let (token, sequence) = (delivery.token(), delivery.sequence());
         match outcome {
             Outcome::Finished(Ok(())) => self.settled(delivery.settle_shared(Action::Ack), key),

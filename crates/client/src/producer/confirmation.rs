@@ -34,7 +34,7 @@ impl Future for BatchConfirmation {
     }
 }
 
-fn dropped() -> Error {
+pub(super) fn dropped() -> Error {
     Error::OutcomeUnknown { message: String::from("the producer was dropped before the confirmation came") }
 }
 

@@ -13,12 +13,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::NotEnqueued;
-use super::confirmation::{BatchConfirmation, Confirmation, Promise};
+use super::confirmation::{self, BatchConfirmation, Confirmation, Promise};
+use super::ledger::{Entry, Ledger};
 use super::waiting::{Item, Load, Slot, Waiting};
 use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Meter;
 
 /// Bounds of one producer.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ pub(super) struct Batch {
 
 pub(super) struct Window {
     pub(super) limits: WindowLimits,
+    pub(super) meter: Meter,
     /// Callers of `enqueue`, first come first served.
     line: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -87,10 +90,11 @@ pub(super) struct State {
     next_ordinal: u64,
     first_error: Option<Error>,
     closed: bool,
+    pub(super) ledger: Ledger,
 }
 
 impl Window {
-    pub(super) fn new(limits: WindowLimits, producer_id: Id) -> Self {
+    pub(super) fn new(limits: WindowLimits, producer_id: Id, meter: Meter) -> Self {
         let state = State {
             producer_id,
             next_number: 1,
@@ -107,9 +111,11 @@ impl Window {
             next_ordinal: 0,
             first_error: None,
             closed: false,
+            ledger: Ledger { on: meter.is_on(), ..Ledger::default() },
         };
         Self {
             limits,
+            meter,
             line: tokio::sync::Mutex::new(()),
             state: Mutex::new(state),
             room: Notify::new(),
@@ -151,7 +157,7 @@ impl Window {
         let (sender, receiver) = oneshot::channel();
         state.push(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));
         drop(state);
-        self.work.notify_one();
+        self.entered(1);
         Ok(Confirmation(receiver))
     }
 
@@ -170,13 +176,14 @@ impl Window {
         let now = Instant::now();
         let deadline = now + self.limits.send_deadline;
         let due = now + self.limits.linger;
-        Item { load, bytes, due, slot: Slot { count, ordinal: 0, deadline, promise } }
+        Item { load, bytes, due, slot: Slot { count, ordinal: 0, since: now, deadline, promise } }
     }
 
     /// Puts the item at the end of the window as soon as there is room. Takes it at that moment only, so that a call
     /// that is dropped before leaves nothing behind.
     async fn admit(&self, item: &mut Option<Item>) -> Result<(), Error> {
-        let deadline = item.as_ref().map_or_else(Instant::now, |item| item.slot.deadline);
+        let (deadline, count) =
+            item.as_ref().map_or_else(|| (Instant::now(), 0), |item| (item.slot.deadline, item.slot.count));
         let admitted = tokio::time::timeout_at(deadline, async {
             let _line = self.line.lock().await;
             loop {
@@ -198,7 +205,7 @@ impl Window {
         .await;
         match admitted {
             Ok(Ok(())) => {
-                self.work.notify_one();
+                self.entered(count);
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -228,6 +235,18 @@ impl Window {
         }
     }
 
+    fn tell(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.meter.tell(|metrics, queue| match entry {
+                Entry::Left(messages) => metrics.unconfirmed(queue, -(messages as i64)),
+                Entry::Sent { messages, latency } => metrics.sent(queue, messages, latency),
+                Entry::Failed { messages, latency, error } => {
+                    metrics.send_failed(queue, messages, &error, latency);
+                }
+            });
+        }
+    }
+
     pub(super) fn refuse_more(&self) {
         self.lock().closed = true;
         self.room.notify_one();
@@ -238,8 +257,17 @@ impl Window {
         self.lock().used_messages
     }
 
-    /// Tells those who wait that something left the window or was resolved.
+    fn entered(&self, count: usize) {
+        self.work.notify_one();
+        self.meter.tell(|metrics, queue| metrics.unconfirmed(queue, count as i64));
+    }
+
+    /// Tells those who wait that something left the window or was resolved. The caller holds no lock.
     pub(super) fn moved_on(&self) {
+        if self.meter.is_on() {
+            let entries = std::mem::take(&mut self.lock().ledger.entries);
+            self.tell(entries);
+        }
         self.room.notify_one();
         self.progress.notify_waiters();
     }
@@ -255,6 +283,24 @@ impl Window {
             self.moved_on();
         }
         next
+    }
+}
+
+impl Drop for Window {
+    /// What is left is told as what it is, unknown: nobody will hear of it.
+    fn drop(&mut self) {
+        if self.meter.is_on() {
+            let state = self.state.get_mut();
+            let waiting = state.waiting.drain().map(|item| item.slot);
+            let mut slots: Vec<Slot> = state.in_flight.drain(..).flat_map(|batch| batch.slots).collect();
+            slots.extend(waiting);
+            for slot in &mut slots {
+                slot.fail(&confirmation::dropped(), &mut state.ledger);
+            }
+            state.ledger.add(Entry::Left(state.used_messages));
+            let entries = std::mem::take(&mut state.ledger.entries);
+            self.tell(entries);
+        }
     }
 }
 
@@ -369,6 +415,16 @@ impl State {
     pub(super) fn release(&mut self, batch: &Batch) {
         self.used_messages -= batch.messages.len();
         self.used_bytes -= batch.bytes;
+        self.ledger.add(Entry::Left(batch.messages.len()));
+    }
+
+    /// Takes an item out of the books that never had a number, for this reason.
+    pub(super) fn drop_item(&mut self, mut item: Item, error: &Error) {
+        self.used_messages -= item.slot.count;
+        self.used_bytes -= item.bytes;
+        self.ledger.add(Entry::Left(item.slot.count));
+        self.note_error(error);
+        item.slot.fail(error, &mut self.ledger);
     }
 
     pub(super) fn note_error(&mut self, error: &Error) {
@@ -394,17 +450,13 @@ impl State {
             || Error::OutcomeUnknown { message: String::from("no confirmation before the deadline") };
         for slot in self.in_flight.iter_mut().flat_map(|batch| &mut batch.slots) {
             if slot.promise.is_owed() && slot.deadline <= now {
-                slot.promise.fail(unknown());
+                slot.fail(&unknown(), &mut self.ledger);
                 self.first_error.get_or_insert_with(unknown);
                 resolved = true;
             }
         }
-        while let Some(mut item) = self.waiting.pop_if(|item| item.slot.deadline <= now) {
-            self.used_messages -= item.slot.count;
-            self.used_bytes -= item.bytes;
-            let error = not_sent();
-            self.note_error(&error);
-            item.slot.promise.fail(error);
+        while let Some(item) = self.waiting.pop_if(|item| item.slot.deadline <= now) {
+            self.drop_item(item, &not_sent());
             resolved = true;
         }
         resolved

@@ -4,6 +4,7 @@ mod consumer;
 mod fake;
 mod for_each;
 mod linger;
+mod metrics;
 mod producer;
 mod routing;
 mod send_all;
