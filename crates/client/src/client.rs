@@ -10,6 +10,7 @@ use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::admin::Admin;
 use crate::backoff::Entropy;
@@ -24,6 +25,7 @@ use crate::metrics::{Meter, Metrics};
 use crate::producer::ProducerBuilder;
 use crate::receiver::Receiver;
 use crate::router::{QueueKey, Router, Target};
+use crate::trace::{self, TraceSource};
 
 /// A connection to a cluster. Cheap to clone; all clones share their connections.
 ///
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Entropy,
     pub(crate) settings: Settings,
     pub(crate) metrics: Option<Arc<dyn Metrics>>,
+    pub(crate) traceparent: Option<TraceSource>,
 }
 
 impl Client {
@@ -144,8 +147,13 @@ impl Client {
         I::Item: Into<Message>,
     {
         let key = self.key(queue);
-        let messages: Vec<v1::Message> = messages.into_iter().map(|m| m.into().into_wire()).collect();
+        let mut messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         let count = messages.len();
+        let span = trace::send_span(&key, count, messages.iter().map(|message| message.body.len()).sum());
+        for message in &mut messages {
+            trace::stamp(self.shared.traceparent.as_ref(), &span, message);
+        }
+        let messages: Vec<v1::Message> = messages.into_iter().map(Message::into_wire).collect();
         let request = v1::SendRequest {
             namespace: key.namespace.to_string(),
             queue: key.name.to_string(),
@@ -160,8 +168,13 @@ impl Client {
                 let request = request.clone();
                 async move { messages_client(&target).send(request).await }
             })
+            .instrument(span.clone())
             .await;
         self.shared.meter(&key).tell_sent(count, since, &result);
+        match &result {
+            Ok(response) => drop(span.record("messaging.message.id", response.first_sequence)),
+            Err(error) => trace::failed(&span, error),
+        }
         Ok(sent_of(&result?, count).collect())
     }
 

@@ -55,6 +55,7 @@ mod receiver;
 mod router;
 mod stall;
 mod status;
+mod trace;
 
 pub use admin::{
     Admin, ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo,
@@ -71,3 +72,4 @@ pub use metrics::{HandlerOutcome, Metrics, QueueName, SettleKind, StreamKind};
 pub use phalanx_proto::channel::Channel;
 pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;
+pub use trace::{ParseTraceParentError, TraceParent};

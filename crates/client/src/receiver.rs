@@ -7,6 +7,7 @@ use std::time::Duration;
 use phalanx_proto::v1;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::call::{Call, Repeat};
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::router::QueueKey;
+use crate::trace;
 
 /// Settles that may wait for an answer before `receive` waits for them.
 const SETTLES_WAITING_MAX: usize = 16 * 1024;
@@ -79,6 +81,16 @@ impl Receiver {
     /// [`Error::QueueNotFound`]. [`Error::Unavailable`] also when earlier settles are not answered. [`Error::OutcomeUnknown`] when no answer came: messages may be leased that nobody
     /// holds; they are delivered again when their leases end.
     pub async fn receive(&self, messages: u32, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        let span = trace::receive_span(&self.queue);
+        let result = self.receive_in_time(messages, wait).instrument(span.clone()).await;
+        match &result {
+            Ok(deliveries) => drop(span.record("messaging.batch.message_count", deliveries.len())),
+            Err(error) => trace::failed(&span, error),
+        }
+        result
+    }
+
+    async fn receive_in_time(&self, messages: u32, wait: Duration) -> Result<Vec<Delivery>, Error> {
         let patience = Instant::now() + self.shared.settings.request_deadline;
         while self.desk.len() > SETTLES_WAITING_MAX {
             if Instant::now() >= patience {

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use crate::admin::time;
 use crate::error::Error;
 use crate::message::Message;
+use crate::trace::TraceParent;
 
 /// Why an earlier lease of a message ended, or this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,17 @@ impl Delivery {
     #[must_use]
     pub fn redelivery(&self) -> Option<ReturnReason> {
         self.redelivery
+    }
+
+    /// The trace context that the message was sent with; `None` when there is none, or it is malformed.
+    ///
+    /// [`Consumer::for_each_concurrent`](crate::Consumer::for_each_concurrent) runs each handler in a span that has its ids
+    /// as the fields `trace_id` and `parent_id`. With the crate `tracing-opentelemetry`, a handler makes itself part of
+    /// the trace by giving `message().traceparent` to `TraceContextPropagator::extract`, and what comes out of it to
+    /// `tracing::Span::current().set_parent`.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.message.traceparent.parse().ok()
     }
 
     /// What is left of the lease, by the local clock.

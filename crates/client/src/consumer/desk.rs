@@ -11,11 +11,13 @@ use parking_lot::{Mutex, MutexGuard};
 use phalanx_proto::v1;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::lease::Lease;
 use crate::error::Error;
 use crate::limits;
 use crate::metrics::{Meter, SettleKind};
+use crate::trace;
 
 /// Streams on which a settle may stay unanswered before it is given up.
 const WRITES_MAX: u32 = 10;
@@ -51,6 +53,8 @@ struct Op {
     lease: Arc<Lease>,
     action: Action,
     since: Instant,
+    /// If somebody waits for the answer.
+    span: Span,
     deadline: Instant,
     promises: Vec<Promise>,
     written_at: Instant,
@@ -151,10 +155,15 @@ impl Desk {
 
     fn op(&self, lease: &Arc<Lease>, action: Action, promise: Option<Promise>) -> Op {
         let now = Instant::now();
+        let span = match &promise {
+            Some(_) => trace::settle_span(&self.meter.queue, action.kind(), lease.token),
+            None => Span::none(),
+        };
         Op {
             lease: lease.clone(),
             action,
             since: now,
+            span,
             deadline: now + self.settle_deadline,
             promises: promise.into_iter().collect(),
             written_at: now,
@@ -289,6 +298,9 @@ impl Op {
     fn resolve(self, result: Result<(), Error>, ledger: &mut Ledger) {
         for promise in self.promises {
             let _unwanted = promise.send(result.clone());
+        }
+        if let Err(error) = &result {
+            trace::failed(&self.span, error);
         }
         if ledger.on {
             let (kind, latency) = (self.action.kind(), self.since.elapsed());

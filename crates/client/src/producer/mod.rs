@@ -105,7 +105,8 @@ impl ProducerBuilder {
     pub async fn open(mut self) -> Result<Producer, Error> {
         self.limits.linger = self.limits.linger.min(self.limits.send_deadline / 2);
         let meter = self.shared.meter(&self.queue);
-        let window = Arc::new(Window::new(self.limits, self.shared.entropy.id(), meter));
+        let id = self.shared.entropy.id();
+        let window = Arc::new(Window::new(self.limits, id, meter, self.shared.traceparent.clone()));
         let worker = worker::Worker { shared: self.shared, queue: self.queue, window: window.clone() };
         let first = worker.open(self.open_deadline).await?;
         let task = AbortOnDropHandle::new(tokio::spawn(worker.run(first)));

@@ -189,7 +189,7 @@ mod tests {
     async fn what_follows_a_batch_that_an_earlier_stream_may_have_brought_in_may_have_been_taken_too() {
         let limits = WindowLimits { coalesce: 1, ..WindowLimits::default() };
         let queue = QueueKey { namespace: "default".into(), name: "q".into() };
-        let window = Window::new(limits, Id::from_u128(1), Meter::new(queue, None));
+        let window = Window::new(limits, Id::from_u128(1), Meter::new(queue, None), None);
         let fresh = || Id::from_u128(2);
         let first = window.enqueue(Message::new("a")).await.unwrap();
         assert_eq!(window.lock().next_frame().len(), 1);

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use phalanx_proto::v1;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::confirmation::Promise;
 use super::ledger::Ledger;
 use crate::error::Error;
 use crate::limits;
 use crate::message::Sent;
+use crate::trace;
 
 /// What one call of `enqueue` brought.
 pub(super) struct Item {
@@ -34,6 +36,8 @@ pub(super) struct Slot {
     /// Place in the order of enqueuing, for `flush`.
     pub(super) ordinal: u64,
     pub(super) since: Instant,
+    /// From the call to the answer.
+    pub(super) span: Span,
     pub(super) deadline: Instant,
     pub(super) promise: Promise,
 }
@@ -44,6 +48,8 @@ impl Slot {
         if self.promise.is_owed() {
             ledger.add_outcome(self.count, self.since, Some(error));
             self.promise.fail(error.clone());
+            trace::failed(&self.span, error);
+            self.span = Span::none();
         }
     }
 
@@ -52,7 +58,9 @@ impl Slot {
         if self.promise.is_owed() {
             ledger.add_outcome(self.count, self.since, None);
         }
-        self.promise.keep(sent, self.count);
+        if let Some(sequence) = self.promise.keep(sent, self.count) {
+            self.span.record("messaging.message.id", sequence);
+        }
     }
 }
 

@@ -8,4 +8,5 @@ mod metrics;
 mod producer;
 mod routing;
 mod send_all;
+mod traces;
 mod unary;
