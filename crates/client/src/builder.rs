@@ -8,7 +8,9 @@ use crate::client::{Client, Shared};
 use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::router::Router;
+use crate::trace::TraceSource;
 
 /// Time limits and the like, shared by all handles of a client.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct ClientBuilder {
     settings: Settings,
     connector: Arc<dyn Connector>,
     seed: Option<u64>,
+    metrics: Option<Arc<dyn Metrics>>,
+    traceparent: Option<TraceSource>,
 }
 
 impl Default for ClientBuilder {
@@ -61,6 +65,8 @@ impl Default for ClientBuilder {
             },
             connector: Arc::new(TcpConnector),
             seed: None,
+            metrics: None,
+            traceparent: None,
         }
     }
 }
@@ -121,6 +127,33 @@ impl ClientBuilder {
         self
     }
 
+    /// Who hears what the client does. Default: nobody.
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Where messages that are sent without a `traceparent` get one from: the W3C trace context of what is being done
+    /// where `send` or `enqueue` is called. `None`, or what is no such context: the message goes without.
+    ///
+    /// It is called inside the client's `send` span, so that the span becomes the parent of whatever is done with the
+    /// message. With the crate `tracing-opentelemetry`:
+    ///
+    /// ```text
+    /// .traceparent(|| {
+    ///     let context = tracing::Span::current().context(); // OpenTelemetrySpanExt
+    ///     let mut carrier = HashMap::new();
+    ///     TraceContextPropagator::new().inject_context(&context, &mut carrier);
+    ///     carrier.remove("traceparent")
+    /// })
+    /// ```
+    ///
+    /// The other end is [`Delivery::traceparent`](crate::Delivery::traceparent).
+    pub fn traceparent(mut self, source: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.traceparent = Some(Arc::new(source));
+        self
+    }
+
     /// Draws all identities and jitter from this seed, so that a simulation can be repeated. Two clients of one cluster
     /// must never share a seed: they would take each other's identities.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -150,7 +183,13 @@ impl ClientBuilder {
         };
         let router = Router::new(&addresses, self.settings.clone(), self.connector)?;
         let entropy = Entropy::new(self.seed);
-        let shared = Shared { router, entropy, settings: self.settings };
+        let shared = Shared {
+            router,
+            entropy,
+            settings: self.settings,
+            metrics: self.metrics,
+            traceparent: self.traceparent,
+        };
         Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into() })
     }
 }

@@ -77,6 +77,9 @@ impl Shared {
             if !again || Instant::now() + pause >= call.deadline {
                 return Err(over(call.repeat, maybe, failure.error));
             }
+            if let Some(metrics) = &self.metrics {
+                metrics.retried(call.queue.map(QueueKey::as_name), &failure.error);
+            }
             tokio::time::sleep(pause).await;
         }
     }

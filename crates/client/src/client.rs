@@ -10,6 +10,7 @@ use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::admin::Admin;
 use crate::backoff::Entropy;
@@ -20,9 +21,11 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::message::{Message, Sent, sent_of};
+use crate::metrics::{Meter, Metrics};
 use crate::producer::ProducerBuilder;
 use crate::receiver::Receiver;
 use crate::router::{QueueKey, Router, Target};
+use crate::trace::{self, TraceSource};
 
 /// A connection to a cluster. Cheap to clone; all clones share their connections.
 ///
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) entropy: Entropy,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
+    pub(crate) traceparent: Option<TraceSource>,
 }
 
 impl Client {
@@ -142,23 +147,35 @@ impl Client {
         I::Item: Into<Message>,
     {
         let key = self.key(queue);
-        let messages: Vec<v1::Message> = messages.into_iter().map(|m| m.into().into_wire()).collect();
+        let mut messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         let count = messages.len();
+        let span = trace::send_span(&key, count, messages.iter().map(|message| message.body.len()).sum());
+        for message in &mut messages {
+            trace::stamp(self.shared.traceparent.as_ref(), &span, message);
+        }
+        let messages: Vec<v1::Message> = messages.into_iter().map(Message::into_wire).collect();
         let request = v1::SendRequest {
             namespace: key.namespace.to_string(),
             queue: key.name.to_string(),
             messages,
             request_id: request_id.to_bytes(),
         };
+        let since = Instant::now();
         let call = self.shared.to_queue(&key, Repeat::Same);
-        let response = self
+        let result = self
             .shared
             .call(call, |target, _| {
                 let request = request.clone();
                 async move { messages_client(&target).send(request).await }
             })
-            .await?;
-        Ok(sent_of(&response, count).collect())
+            .instrument(span.clone())
+            .await;
+        self.shared.meter(&key).tell_sent(count, since, &result);
+        match &result {
+            Ok(response) => drop(span.record("messaging.message.id", response.first_sequence)),
+            Err(error) => trace::failed(&span, error),
+        }
+        Ok(sent_of(&result?, count).collect())
     }
 
     pub(crate) fn key(&self, queue: impl AsRef<str>) -> QueueKey {
@@ -173,6 +190,11 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
+    /// Who hears of the events of this queue.
+    pub(crate) fn meter(&self, queue: &QueueKey) -> Meter {
+        Meter::new(queue.clone(), self.metrics.clone())
+    }
+
     /// Asks any node who is there.
     pub(crate) async fn probe(&self) -> Result<v1::TopologyResponse, Error> {
         let deadline = self.settings.request_deadline.min(limits::CONNECT_DEADLINE);

@@ -177,6 +177,35 @@ impl Error {
         }
     }
 
+    /// The variant's name, such as `queue_full`, for logs and metrics: there are few of them, but for those that only the
+    /// server knows, [`Error::Other`], which give the server's reason.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::NotLeader { .. } => "not_leader",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::Overloaded { .. } => "overloaded",
+            Self::QueueFull { .. } => "queue_full",
+            Self::DedupFull { .. } => "dedup_full",
+            Self::BatchRefused { .. } => "batch_refused",
+            Self::Invalid { .. } => "invalid",
+            Self::QueueNotFound { .. } => "queue_not_found",
+            Self::QueueGone { .. } => "queue_gone",
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::VersionMismatch { .. } => "version_mismatch",
+            Self::Duplicate { .. } => "duplicate",
+            Self::SequenceGap { .. } => "sequence_gap",
+            Self::ProducerForgotten { .. } => "producer_forgotten",
+            Self::LeaseOver { .. } => "lease_over",
+            Self::ConsumerReplaced { .. } => "consumer_replaced",
+            Self::TooManyConsumers { .. } => "too_many_consumers",
+            Self::Denied { .. } => "denied",
+            Self::Closed => "closed",
+            Self::Other { reason, .. } => reason,
+        }
+    }
+
     /// Whether the outcome is unknown: it may have happened.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {

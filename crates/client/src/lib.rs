@@ -49,11 +49,13 @@ mod error;
 mod id;
 pub mod limits;
 mod message;
+mod metrics;
 mod producer;
 mod receiver;
 mod router;
 mod stall;
 mod status;
+mod trace;
 
 pub use admin::{
     Admin, ClusterStatus, ConsumerInfo, GroupStatus, Holder, NodeAddress, NodeStatus, OrderingGroup, Peek,
@@ -66,6 +68,8 @@ pub use consumer::{Consumer, ConsumerBuilder, Delivery, Nack, ReturnReason, Sett
 pub use error::Error;
 pub use id::{Id, ParseIdError};
 pub use message::{Message, Sent};
+pub use metrics::{HandlerOutcome, Metrics, QueueName, SettleKind, StreamKind};
 pub use phalanx_proto::channel::Channel;
 pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;
+pub use trace::{ParseTraceParentError, TraceParent};

@@ -7,17 +7,19 @@ use std::time::Duration;
 use phalanx_proto::v1;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::call::{Call, Repeat};
 use crate::client::{Shared, messages_client};
-use crate::consumer::Delivery;
 use crate::consumer::desk::Desk;
 use crate::consumer::lease::Lease;
+use crate::consumer::{Delivery, ReturnReason};
 use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::router::QueueKey;
+use crate::trace;
 
 /// Settles that may wait for an answer before `receive` waits for them.
 const SETTLES_WAITING_MAX: usize = 16 * 1024;
@@ -52,7 +54,7 @@ pub struct Receiver {
 impl Receiver {
     pub(crate) fn new(shared: Arc<Shared>, queue: QueueKey) -> Self {
         let consumer_id = shared.entropy.id();
-        let desk = Arc::new(Desk::new(limits::SETTLE_DEADLINE));
+        let desk = Arc::new(Desk::new(limits::SETTLE_DEADLINE, shared.meter(&queue)));
         let clerk = Clerk { shared: shared.clone(), queue: queue.clone(), consumer_id, desk: desk.clone() };
         let task = Arc::new(AbortOnDropHandle::new(tokio::spawn(clerk.run())));
         Self { shared, queue, consumer_id, lease_ms: 0, desk, task }
@@ -76,10 +78,25 @@ impl Receiver {
     /// Retried under one request id: an answer that got lost is had again.
     ///
     /// # Errors
-    /// [`Error::QueueNotFound`]. [`Error::OutcomeUnknown`] when no answer came: messages may be leased that nobody
+    /// [`Error::QueueNotFound`]. [`Error::Unavailable`] also when earlier settles are not answered. [`Error::OutcomeUnknown`] when no answer came: messages may be leased that nobody
     /// holds; they are delivered again when their leases end.
     pub async fn receive(&self, messages: u32, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        let span = trace::receive_span(&self.queue);
+        let result = self.receive_in_time(messages, wait).instrument(span.clone()).await;
+        match &result {
+            Ok(deliveries) => drop(span.record("messaging.batch.message_count", deliveries.len())),
+            Err(error) => trace::failed(&span, error),
+        }
+        result
+    }
+
+    async fn receive_in_time(&self, messages: u32, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        let patience = Instant::now() + self.shared.settings.request_deadline;
         while self.desk.len() > SETTLES_WAITING_MAX {
+            if Instant::now() >= patience {
+                let message = format!("more than {SETTLES_WAITING_MAX} settles are not answered");
+                return Err(Error::Unavailable { message });
+            }
             tokio::time::sleep(SETTLES_POLL).await;
         }
         let until = Instant::now() + wait;
@@ -114,6 +131,11 @@ impl Receiver {
                 async move { messages_client(&target).receive(request).await }
             })
             .await?;
+        self.shared.meter(&self.queue).tell(|metrics, queue| {
+            for delivery in &response.deliveries {
+                metrics.delivered(queue, ReturnReason::of_redelivery(delivery.redelivery));
+            }
+        });
         let now = Instant::now();
         let deliveries = response.deliveries.into_iter().map(|delivery| {
             let deadline = now + Duration::from_millis(delivery.lease_left_ms);

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use crate::admin::time;
 use crate::error::Error;
 use crate::message::Message;
+use crate::trace::TraceParent;
 
 /// Why an earlier lease of a message ended, or this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,11 @@ pub enum ReturnReason {
 }
 
 impl ReturnReason {
+    /// `None`: it is a first delivery.
+    pub(crate) fn of_redelivery(reason: i32) -> Option<Self> {
+        (reason != v1::ReturnReason::Unspecified as i32).then(|| Self::from_wire(reason))
+    }
+
     pub(crate) fn from_wire(reason: i32) -> Self {
         match v1::ReturnReason::try_from(reason) {
             Ok(v1::ReturnReason::Nacked) => Self::Nacked,
@@ -77,8 +83,7 @@ impl Delivery {
         desk: Arc<Desk>,
         keep: Option<Arc<AbortOnDropHandle<()>>>,
     ) -> Self {
-        let redelivery = (delivery.redelivery != v1::ReturnReason::Unspecified as i32)
-            .then(|| ReturnReason::from_wire(delivery.redelivery));
+        let redelivery = ReturnReason::of_redelivery(delivery.redelivery);
         Self {
             message: Message::from_wire(delivery.message.unwrap_or_default()),
             sequence: delivery.sequence,
@@ -131,6 +136,17 @@ impl Delivery {
     #[must_use]
     pub fn redelivery(&self) -> Option<ReturnReason> {
         self.redelivery
+    }
+
+    /// The trace context that the message was sent with; `None` when there is none, or it is malformed.
+    ///
+    /// [`Consumer::for_each_concurrent`](crate::Consumer::for_each_concurrent) runs each handler in a span that has its ids
+    /// as the fields `trace_id` and `parent_id`. With the crate `tracing-opentelemetry`, a handler makes itself part of
+    /// the trace by giving `message().traceparent` to `TraceContextPropagator::extract`, and what comes out of it to
+    /// `tracing::Span::current().set_parent`.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.message.traceparent.parse().ok()
     }
 
     /// What is left of the lease, by the local clock.

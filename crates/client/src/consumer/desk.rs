@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use phalanx_proto::v1;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::lease::Lease;
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::{Meter, SettleKind};
+use crate::trace;
 
 /// Streams on which a settle may stay unanswered before it is given up.
 const WRITES_MAX: u32 = 10;
@@ -30,6 +33,15 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    fn kind(self) -> SettleKind {
+        match self {
+            Self::Ack => SettleKind::Ack,
+            Self::Nack { .. } => SettleKind::Nack,
+            Self::Reject => SettleKind::Reject,
+            Self::Extend { .. } => SettleKind::Extend,
+        }
+    }
+
     pub(crate) fn nack(delay: Duration) -> Self {
         Self::Nack { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
     }
@@ -40,6 +52,9 @@ type Promise = oneshot::Sender<Result<(), Error>>;
 struct Op {
     lease: Arc<Lease>,
     action: Action,
+    since: Instant,
+    /// If somebody waits for the answer.
+    span: Span,
     deadline: Instant,
     promises: Vec<Promise>,
     written_at: Instant,
@@ -59,6 +74,7 @@ pub(crate) struct Desk {
     state: Mutex<State>,
     pub(crate) work: Notify,
     settle_deadline: Duration,
+    meter: Meter,
 }
 
 #[derive(Default)]
@@ -68,11 +84,36 @@ struct State {
     extends: BTreeMap<u64, Op>,
     written: VecDeque<Op>,
     closed: Option<Error>,
+    ledger: Ledger,
+}
+
+/// What is to be told to the application's metrics once no lock is held.
+#[derive(Default)]
+struct Ledger {
+    on: bool,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    kind: SettleKind,
+    result: Result<(), Error>,
+    latency: Duration,
 }
 
 impl Desk {
-    pub(crate) fn new(settle_deadline: Duration) -> Self {
-        Self { state: Mutex::default(), work: Notify::new(), settle_deadline }
+    pub(crate) fn new(settle_deadline: Duration, meter: Meter) -> Self {
+        let ledger = Ledger { on: meter.is_on(), ..Ledger::default() };
+        let state = Mutex::new(State { ledger, ..State::default() });
+        Self { state, work: Notify::new(), settle_deadline, meter }
+    }
+
+    /// Gives the state free, and then tells what came to its end.
+    fn done(&self, mut state: MutexGuard<'_, State>) {
+        let entries = std::mem::take(&mut state.ledger.entries);
+        drop(state);
+        for Entry { kind, result, latency } in entries {
+            self.meter.tell(|metrics, queue| metrics.settled(queue, kind, result.as_ref().copied(), latency));
+        }
     }
 
     /// Asks for a final settle.
@@ -81,10 +122,10 @@ impl Desk {
         let op = self.op(lease, action, Some(sender));
         let mut state = self.state.lock();
         match state.closed.clone() {
-            Some(error) => op.resolve(&Err(error)),
+            Some(error) => op.resolve(Err(error), &mut state.ledger),
             None => state.pending.push_back(op),
         }
-        drop(state);
+        self.done(state);
         self.work.notify_one();
         receiver
     }
@@ -100,23 +141,29 @@ impl Desk {
         let mut op = self.op(lease, Action::Extend { lease_ms }, sender);
         let mut state = self.state.lock();
         if let Some(error) = state.closed.clone() {
-            op.resolve(&Err(error));
+            op.resolve(Err(error), &mut state.ledger);
         } else {
             if let Some(earlier) = state.extends.remove(&lease.token) {
                 op.promises.extend(earlier.promises.into_iter().filter(|promise| !promise.is_closed()));
             }
             state.extends.insert(lease.token, op);
         }
-        drop(state);
+        self.done(state);
         self.work.notify_one();
         receiver
     }
 
     fn op(&self, lease: &Arc<Lease>, action: Action, promise: Option<Promise>) -> Op {
         let now = Instant::now();
+        let span = match &promise {
+            Some(_) => trace::settle_span(&self.meter.queue, action.kind(), lease.token),
+            None => Span::none(),
+        };
         Op {
             lease: lease.clone(),
             action,
+            since: now,
+            span,
             deadline: now + self.settle_deadline,
             promises: promise.into_iter().collect(),
             written_at: now,
@@ -167,9 +214,10 @@ impl Desk {
             } else {
                 answers.push(Answer::Over { token: op.lease.token, lost: true });
                 let message = String::from("the server passed the settle over");
-                op.resolve(&Err(Error::OutcomeUnknown { message }));
+                op.resolve(Err(Error::OutcomeUnknown { message }), &mut state.ledger);
             }
         }
+        self.done(state);
         answers
     }
 
@@ -181,32 +229,39 @@ impl Desk {
         let mut answers = Vec::new();
         for token in (tokens.first..=tokens.last).take(OUTCOME_TOKENS_MAX) {
             let Some(at) = state.written.iter().position(|op| op.lease.token == token) else { continue };
-            answers.extend(state.written.drain(..at).map(Op::passed_over));
-            let op = state.written.pop_front().expect("it was just found there");
-            answers.push(op.answered(outcome.result()));
+            let State { written, ledger, .. } = &mut *state;
+            answers.extend(written.drain(..at).map(|op| op.passed_over(ledger)));
+            let op = written.pop_front().expect("it was just found there");
+            answers.push(op.answered(outcome.result(), ledger));
         }
+        self.done(state);
         answers
     }
 
     /// The server ended the lease: no settle of it was or will be carried out.
     pub(crate) fn lease_ended(&self, token: u64) {
         let mut state = self.state.lock();
-        let State { pending, extends, written, .. } = &mut *state;
+        let State { pending, extends, written, ledger, .. } = &mut *state;
         for ops in [written, pending] {
             while let Some(at) = ops.iter().position(|op| op.lease.token == token) {
                 if let Some(op) = ops.remove(at) {
-                    op.passed_over();
+                    op.passed_over(ledger);
                 }
             }
         }
         if let Some(op) = extends.remove(&token) {
-            op.passed_over();
+            op.passed_over(ledger);
         }
+        self.done(state);
     }
 
     /// The server has answered all that was written: what is left, it did not know.
     pub(crate) fn all_answered(&self) -> Vec<Answer> {
-        self.state.lock().written.drain(..).map(Op::passed_over).collect()
+        let mut state = self.state.lock();
+        let State { written, ledger, .. } = &mut *state;
+        let answers = written.drain(..).map(|op| op.passed_over(ledger)).collect();
+        self.done(state);
+        answers
     }
 
     /// Reports overdue settles as unknown; they are repeated all the same.
@@ -228,45 +283,53 @@ impl Desk {
         let mut state = self.state.lock();
         state.closed.get_or_insert_with(|| error.clone());
         for op in std::mem::take(&mut state.written) {
-            op.resolve(&Err(error.clone().into_unknown()));
+            op.resolve(Err(error.clone().into_unknown()), &mut state.ledger);
         }
         let extends = std::mem::take(&mut state.extends).into_values();
         for op in std::mem::take(&mut state.pending).into_iter().chain(extends) {
             let verdict = if op.writes > 0 { error.clone().into_unknown() } else { error.clone() };
-            op.resolve(&Err(verdict));
+            op.resolve(Err(verdict), &mut state.ledger);
         }
+        self.done(state);
     }
 }
 
 impl Op {
-    fn resolve(self, result: &Result<(), Error>) {
+    fn resolve(self, result: Result<(), Error>, ledger: &mut Ledger) {
         for promise in self.promises {
             let _unwanted = promise.send(result.clone());
         }
+        if let Err(error) = &result {
+            trace::failed(&self.span, error);
+        }
+        if ledger.on {
+            let (kind, latency) = (self.action.kind(), self.since.elapsed());
+            ledger.entries.push(Entry { kind, result, latency });
+        }
     }
 
-    fn answered(self, result: v1::SettleResult) -> Answer {
+    fn answered(self, result: v1::SettleResult, ledger: &mut Ledger) -> Answer {
         let token = self.lease.token;
         match (self.action, result) {
             (Action::Extend { lease_ms }, v1::SettleResult::Extended) => {
                 let answer = Answer::Extended { token, written_at: self.written_at, lease_ms };
-                self.resolve(&Ok(()));
+                self.resolve(Ok(()), ledger);
                 answer
             }
             (Action::Ack, v1::SettleResult::Acked)
             | (Action::Nack { .. }, v1::SettleResult::Nacked)
             | (Action::Reject, v1::SettleResult::Rejected) => {
-                self.resolve(&Ok(()));
+                self.resolve(Ok(()), ledger);
                 Answer::Over { token, lost: false }
             }
             // Another settle of the same delivery came first.
-            _ => self.passed_over(),
+            _ => self.passed_over(ledger),
         }
     }
 
-    fn passed_over(self) -> Answer {
+    fn passed_over(self, ledger: &mut Ledger) -> Answer {
         let token = self.lease.token;
-        self.resolve(&Err(Error::LeaseOver { token }));
+        self.resolve(Err(Error::LeaseOver { token }), ledger);
         Answer::Over { token, lost: true }
     }
 }

@@ -10,6 +10,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::Consumer;
 use super::delivery::{Delivery, ReturnReason, Settlement};
@@ -18,6 +20,8 @@ use super::lanes::{Key, Lanes, Turn};
 use super::nack::Nack;
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::{HandlerOutcome, Meter};
+use crate::trace;
 
 impl Consumer {
     /// Runs `handler` for each delivery, for up to `limit` (at least one) of them at a time, each in a task of its own, and
@@ -69,7 +73,7 @@ impl Consumer {
     {
         let mut consumer = self;
         let mut stop = pin!(stop);
-        let mut session = Session::new(limit.max(1), handler);
+        let mut session = Session::new(limit.max(1), handler, consumer.meter.clone());
         let ended = loop {
             session.start();
             tokio::select! {
@@ -102,10 +106,35 @@ enum Outcome {
     Panicked(String),
 }
 
+impl Outcome {
+    fn as_error(&self) -> Option<&'static str> {
+        match self {
+            Self::Finished(Ok(())) => None,
+            Self::Finished(Err(nack)) if nack.delay.is_some() => Some("nack"),
+            Self::Finished(Err(_)) => Some("reject"),
+            Self::Lost(_) => Some("lease_over"),
+            Self::Panicked(_) => Some("panic"),
+        }
+    }
+
+    fn as_metric(&self) -> HandlerOutcome {
+        match self {
+            Self::Finished(Ok(())) => HandlerOutcome::Done,
+            Self::Finished(Err(nack)) if nack.delay.is_some() => HandlerOutcome::Returned,
+            Self::Finished(Err(_)) => HandlerOutcome::Rejected,
+            Self::Lost(_) => HandlerOutcome::LeaseLost,
+            Self::Panicked(_) => HandlerOutcome::Panicked,
+        }
+    }
+}
+
 /// A delivery that is worked on.
 struct Job {
     delivery: Arc<Delivery>,
     key: Key,
+    /// When its handler was started.
+    since: Option<Instant>,
+    span: Span,
 }
 
 /// Something the server has answered.
@@ -123,6 +152,7 @@ struct Session<H> {
     handler: H,
     /// No handler is started any more.
     stopped: bool,
+    meter: Meter,
     lanes: Lanes,
     tasks: JoinSet<Outcome>,
     /// By their tasks.
@@ -137,11 +167,12 @@ where
     H: FnMut(Arc<Delivery>) -> F,
     F: Future<Output = Result<(), Nack>> + Send + 'static,
 {
-    fn new(limit: usize, handler: H) -> Self {
+    fn new(limit: usize, handler: H, meter: Meter) -> Self {
         Self {
             limit,
             handler,
             stopped: false,
+            meter,
             lanes: Lanes::default(),
             tasks: JoinSet::new(),
             jobs: HashMap::new(),
@@ -159,7 +190,7 @@ where
         while self.jobs.len() + self.confirming < self.limit
             && let Some(Turn { delivery, key, doubtful }) = self.lanes.next()
         {
-            let job = Job { delivery, key };
+            let job = Job { delivery, key, since: None, span: Span::none() };
             if job.delivery.is_lost() {
                 // While it waited.
                 self.settle(job, Outcome::Lost(ReturnReason::Expired));
@@ -178,15 +209,19 @@ where
         self.answers.push(async move { Answer::Confirmed(job, extension.await.is_ok()) }.boxed());
     }
 
-    fn run(&mut self, job: Job) {
+    fn run(&mut self, mut job: Job) {
+        job.since = Some(Instant::now());
+        let span = trace::process_span(&self.meter.queue, &job.delivery);
+        job.span = span.clone();
         // What a handler has broken by a panic it sees again only if it shares it, as tasks do.
-        let work = match catch_unwind(AssertUnwindSafe(|| (self.handler)(job.delivery.clone()))) {
-            Ok(work) => work,
-            Err(panic) => {
-                let text = panic_text(panic.as_ref());
-                return self.settle(job, Outcome::Panicked(text));
-            }
-        };
+        let work =
+            match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| (self.handler)(job.delivery.clone())))) {
+                Ok(work) => work,
+                Err(panic) => {
+                    let text = panic_text(panic.as_ref());
+                    return self.settle(job, Outcome::Panicked(text));
+                }
+            };
         let delivery = job.delivery.clone();
         let task = async move {
             tokio::select! {
@@ -195,7 +230,7 @@ where
                 result = work => Outcome::Finished(result),
             }
         };
-        let task = self.tasks.spawn(task);
+        let task = self.tasks.spawn(task.instrument(span));
         self.jobs.insert(task.id(), job);
     }
 
@@ -237,8 +272,17 @@ where
     }
 
     fn settle(&mut self, job: Job, outcome: Outcome) {
-        let Job { delivery, key } = job;
+        let Job { delivery, key, since, span } = job;
+        if let Some(kind) = outcome.as_error() {
+            trace::failed_as(&span, kind);
+        }
+        if let Some(since) = since {
+            let (handled, duration) = (outcome.as_metric(), since.elapsed());
+            self.meter.tell(|metrics, queue| metrics.handled(queue, handled, duration));
+        }
         let (token, sequence) = (delivery.token(), delivery.sequence());
+        // The settle is part of it.
+        let _inside = span.entered();
         match outcome {
             Outcome::Finished(Ok(())) => self.settled(delivery.settle_shared(Action::Ack), key),
             Outcome::Finished(Err(nack)) => {

@@ -18,6 +18,7 @@ use super::desk::Answer;
 use super::lease::Lease;
 use crate::error::Error;
 use crate::limits;
+use crate::metrics::Meter;
 
 /// Deliveries held that are taken at most, and not for a broken server's: the largest window, since a consumer that was started anew
 /// gets what its earlier self had in hand, and what settles on their way have made room for.
@@ -31,6 +32,7 @@ pub(super) struct Hand {
     waker: AtomicWaker,
     /// `None`: leases are not extended.
     max_processing: Option<Duration>,
+    meter: Meter,
 }
 
 struct State {
@@ -52,7 +54,7 @@ struct Held {
 }
 
 impl Hand {
-    pub(super) fn new(window: v1::Window, max_processing: Option<Duration>) -> Self {
+    pub(super) fn new(window: v1::Window, max_processing: Option<Duration>, meter: Meter) -> Self {
         let state = State {
             held: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -63,7 +65,7 @@ impl Hand {
             closing: false,
             ended: None,
         };
-        Self { state: Mutex::new(state), waker: AtomicWaker::new(), max_processing }
+        Self { state: Mutex::new(state), waker: AtomicWaker::new(), max_processing, meter }
     }
 
     /// The next delivery for the application; `None`: there will be no more.
@@ -94,13 +96,15 @@ impl Hand {
         let mut state = self.state.lock();
         state.lease = Duration::from_millis(attached.lease_ms);
         state.strict = attached.strict;
+        let mut lost = Vec::new();
         for token in &attached.lost {
-            if state.held.get(token).is_some_and(|held| !held.lease.is_settling())
-                && let Some(held) = state.held.remove(token)
-            {
-                held.lease.lose(ReturnReason::ConsumerLost);
+            if state.held.get(token).is_some_and(|held| !held.lease.is_settling()) {
+                lost.extend(state.held.remove(token));
             }
         }
+        drop(state);
+        self.tell_left(lost.len());
+        lost.into_iter().for_each(|held| self.lose(&held, ReturnReason::ConsumerLost));
     }
 
     /// Whether the queue is one group.
@@ -111,7 +115,9 @@ impl Hand {
     /// Takes deliveries in. `Err`: more than any window allows.
     pub(super) fn take(&self, deliveries: Vec<v1::Delivery>) -> Result<(), &'static str> {
         let now = Instant::now();
+        let mut taken = Vec::new();
         let mut state = self.state.lock();
+        let mut result = Ok(());
         for delivery in deliveries {
             let deadline = now + Duration::from_millis(delivery.lease_left_ms);
             if let Some(held) = state.held.get(&delivery.token) {
@@ -120,23 +126,47 @@ impl Hand {
                 continue;
             }
             if state.held.len() >= HELD_MAX {
-                return Err("more deliveries than the window allows");
+                result = Err("more deliveries than the window allows");
+                break;
             }
             let lease = Arc::new(Lease::new(delivery.token, deadline));
             let extend_until = self.max_processing.map(|max| now + max);
             let held = Held { lease: lease.clone(), extend_until, extending: false };
             state.held.insert(delivery.token, held);
+            taken.push(delivery.redelivery);
             state.ready.push_back((delivery, lease));
         }
         drop(state);
         self.waker.wake();
-        Ok(())
+        self.meter.tell(|metrics, queue| {
+            metrics.in_hand(queue, taken.len() as i64);
+            taken.into_iter().for_each(|why| metrics.delivered(queue, ReturnReason::of_redelivery(why)));
+        });
+        result
     }
 
     /// The server took a lease away.
     pub(super) fn lost(&self, ended: &v1::LeaseEnded) {
-        if let Some(held) = self.state.lock().held.remove(&ended.token) {
-            held.lease.lose(ReturnReason::from_wire(ended.reason));
+        let held = self.state.lock().held.remove(&ended.token);
+        if let Some(held) = held {
+            self.tell_left(1);
+            self.lose(&held, ReturnReason::from_wire(ended.reason));
+        }
+    }
+
+    /// The caller holds no lock.
+    fn lose(&self, held: &Held, reason: ReturnReason) {
+        let wanted = held.lease.is_wanted();
+        held.lease.lose(reason);
+        if wanted {
+            self.meter.tell(|metrics, queue| metrics.lease_lost(queue, reason));
+        }
+    }
+
+    /// The caller holds no lock.
+    fn tell_left(&self, count: usize) {
+        if count > 0 {
+            self.meter.tell(|metrics, queue| metrics.in_hand(queue, -(count as i64)));
         }
     }
 
@@ -144,6 +174,7 @@ impl Hand {
     pub(super) fn answered(&self, answers: Vec<Answer>) {
         let mut state = self.state.lock();
         let in_force = state.lease;
+        let before = state.held.len();
         for answer in answers {
             match answer {
                 Answer::Over { token, lost } => {
@@ -162,6 +193,9 @@ impl Hand {
                 }
             }
         }
+        let left = before - state.held.len();
+        drop(state);
+        self.tell_left(left);
     }
 
     /// Tokens to name to the server, as ranges without a foreign token in between.
@@ -186,6 +220,7 @@ impl Hand {
         let now = Instant::now();
         let mut state = self.state.lock();
         let half = state.lease / 2;
+        let before = state.held.len();
         state.held.retain(|_, held| {
             held.lease.is_wanted() || held.lease.is_settling() || held.lease.deadline() > now
         });
@@ -197,6 +232,9 @@ impl Hand {
                 due.push(held.lease.clone());
             }
         }
+        let left = before - state.held.len();
+        drop(state);
+        self.tell_left(left);
         due
     }
 
@@ -238,24 +276,32 @@ impl Hand {
     /// There will be no more deliveries, and those in hand are lost. `None`: the application wanted it so.
     pub(super) fn end(&self, error: Option<Error>) {
         let mut state = self.state.lock();
+        let wanted = error.is_none();
         if state.ended.is_none() {
             state.ended = Some(error);
         }
-        for held in std::mem::take(&mut state.held).into_values() {
-            held.lease.lose(ReturnReason::ConsumerClosed);
-        }
+        let held = std::mem::take(&mut state.held);
         drop(state);
         self.waker.wake();
+        self.tell_left(held.len());
+        for held in held.values() {
+            match wanted {
+                true => held.lease.lose(ReturnReason::ConsumerClosed),
+                false => self.lose(held, ReturnReason::ConsumerClosed),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::router::QueueKey;
 
     #[tokio::test]
     async fn what_an_earlier_self_had_in_hand_is_taken_whatever_the_window_is_now() {
-        let hand = Hand::new(v1::Window { messages: 1, bytes: 1 }, None);
+        let queue = QueueKey { namespace: "default".into(), name: "q".into() };
+        let hand = Hand::new(v1::Window { messages: 1, bytes: 1 }, None, Meter::new(queue, None));
         let delivery = |token| v1::Delivery { token, lease_left_ms: 60_000, ..v1::Delivery::default() };
         let all = u64::from(limits::CONSUMER_WINDOW_MESSAGES_MAX);
         assert_eq!(hand.take((1..=all).map(delivery).collect()), Ok(()));

@@ -28,6 +28,7 @@ use crate::client::Shared;
 use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
+use crate::metrics::Meter;
 use crate::router::QueueKey;
 use desk::Desk;
 use hand::Hand;
@@ -131,8 +132,9 @@ impl ConsumerBuilder {
     /// [`Error::QueueNotFound`] and whatever else the server refuses it with; [`Error::Unavailable`] when no node could
     /// serve it in time.
     pub async fn open(self) -> Result<Consumer, Error> {
-        let hand = Arc::new(Hand::new(self.window, self.max_processing));
-        let desk = Arc::new(Desk::new(self.settle_deadline));
+        let meter = self.shared.meter(&self.queue);
+        let hand = Arc::new(Hand::new(self.window, self.max_processing, meter.clone()));
+        let desk = Arc::new(Desk::new(self.settle_deadline, meter.clone()));
         // An identity of old may have been attached before, by a process that counted from an earlier time.
         let first_incarnation = match self.consumer_id {
             None => 1,
@@ -148,10 +150,11 @@ impl ConsumerBuilder {
             lease_ms: self.lease_ms,
             hand: hand.clone(),
             desk: desk.clone(),
+            meter: meter.clone(),
         };
         let first = worker.open(self.open_deadline).await?;
         let task = AbortOnDropHandle::new(tokio::spawn(worker.run(first)));
-        Ok(Consumer { consumer_id, hand, desk, task })
+        Ok(Consumer { consumer_id, hand, desk, meter, task })
     }
 }
 
@@ -166,6 +169,7 @@ pub struct Consumer {
     consumer_id: Id,
     hand: Arc<Hand>,
     desk: Arc<Desk>,
+    meter: Meter,
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 

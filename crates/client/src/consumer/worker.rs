@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::Error;
 use crate::id::Id;
+use crate::metrics::{Meter, StreamKind};
 use crate::router::QueueKey;
 use crate::stall::Stall;
 use crate::status::{Class, Failure};
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) lease_ms: u64,
     pub(super) hand: Arc<Hand>,
     pub(super) desk: Arc<Desk>,
+    pub(super) meter: Meter,
 }
 
 /// How a stream ended.
@@ -50,6 +52,7 @@ impl Worker {
                 Ok(Err(failure)) => failure,
                 Err(_) => return Err(last),
             };
+            self.tell_failed(&failure);
             if failure.class == Class::Refused {
                 return Err(failure.error);
             }
@@ -64,6 +67,10 @@ impl Worker {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn tell_failed(&self, failure: &Failure) {
+        self.meter.tell(|metrics, queue| metrics.stream_failed(queue, StreamKind::Consumer, &failure.error));
     }
 
     async fn attach(&self) -> Result<Wire, Failure> {
@@ -111,6 +118,7 @@ impl Worker {
     async fn drive(&self, first: Wire) -> Result<(), Error> {
         let mut wire = Some(first);
         let mut backoff = Backoff::default();
+        let mut again = false;
         loop {
             let stream = match wire.take() {
                 Some(wire) => Ok(wire),
@@ -121,6 +129,9 @@ impl Worker {
             let failure = match stream {
                 Ok(wire) => {
                     backoff.reset();
+                    self.meter
+                        .tell(|metrics, queue| metrics.stream_opened(queue, StreamKind::Consumer, again));
+                    again = true;
                     match self.pump(wire).await {
                         End::Closed => return Ok(()),
                         End::Failed(failure) => failure,
@@ -130,6 +141,7 @@ impl Worker {
             };
             self.hand.answered(self.desk.rewind());
             tracing::debug!(queue = %self.queue.name, error = %failure.error, "stream of deliveries ended");
+            self.tell_failed(&failure);
             if failure.class == Class::Refused && !failure.error.is_retryable() {
                 return Err(failure.error);
             }

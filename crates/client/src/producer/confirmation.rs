@@ -34,7 +34,7 @@ impl Future for BatchConfirmation {
     }
 }
 
-fn dropped() -> Error {
+pub(super) fn dropped() -> Error {
     Error::OutcomeUnknown { message: String::from("the producer was dropped before the confirmation came") }
 }
 
@@ -52,18 +52,21 @@ impl Promise {
         !matches!(self, Self::Kept)
     }
 
-    /// Gives the answer. A receiver that was dropped does not want it.
-    pub(super) fn keep(&mut self, sent: &mut dyn Iterator<Item = Sent>, count: usize) {
+    /// Gives the answer. A receiver that was dropped does not want it. The sequence, if it is about one message.
+    pub(super) fn keep(&mut self, sent: &mut dyn Iterator<Item = Sent>, count: usize) -> Option<u64> {
         match std::mem::replace(self, Self::Kept) {
             Self::One(sender) => {
                 let one = sent.next().expect("the answer to a batch covers all its messages");
                 let _unwanted = sender.send(Ok(one));
+                Some(one.sequence)
             }
             Self::Many(sender) => {
                 let _unwanted = sender.send(Ok(sent.take(count).collect()));
+                None
             }
             Self::Kept => {
                 let _skipped = sent.take(count).count();
+                None
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod confirmation;
 mod connect;
+mod ledger;
 mod send_all;
 mod verdict;
 mod waiting;
@@ -103,7 +104,9 @@ impl ProducerBuilder {
     /// could serve it in time.
     pub async fn open(mut self) -> Result<Producer, Error> {
         self.limits.linger = self.limits.linger.min(self.limits.send_deadline / 2);
-        let window = Arc::new(Window::new(self.limits, self.shared.entropy.id()));
+        let meter = self.shared.meter(&self.queue);
+        let id = self.shared.entropy.id();
+        let window = Arc::new(Window::new(self.limits, id, meter, self.shared.traceparent.clone()));
         let worker = worker::Worker { shared: self.shared, queue: self.queue, window: window.clone() };
         let first = worker.open(self.open_deadline).await?;
         let task = AbortOnDropHandle::new(tokio::spawn(worker.run(first)));

@@ -45,7 +45,7 @@ impl State {
                 let (mut batch, count) = self.take_front();
                 let mut sent = sent_of(&response, count);
                 for slot in &mut batch.slots {
-                    slot.promise.keep(&mut sent, slot.count);
+                    slot.keep(&mut sent, &mut self.ledger);
                 }
             }
             Some(v1::confirmation::Result::Failure(failure)) => {
@@ -90,7 +90,7 @@ impl State {
     fn fail(&mut self, batch: &mut Batch, error: &Error) {
         self.note_error(error);
         for slot in &mut batch.slots {
-            slot.promise.fail(error.clone());
+            slot.fail(error, &mut self.ledger);
         }
     }
 
@@ -162,11 +162,8 @@ impl State {
             let verdict = if batch.maybe { error.clone().into_unknown() } else { error.clone() };
             self.fail(&mut batch, &verdict);
         }
-        while let Some(mut item) = self.waiting.pop() {
-            self.used_messages -= item.slot.count;
-            self.used_bytes -= item.bytes;
-            self.note_error(error);
-            item.slot.promise.fail(error.clone());
+        while let Some(item) = self.waiting.pop() {
+            self.drop_item(item, error);
         }
         self.producer_id = id;
         self.next_number = 1;
@@ -180,6 +177,8 @@ mod tests {
     use super::super::window::{Window, WindowLimits};
     use super::*;
     use crate::message::Message;
+    use crate::metrics::Meter;
+    use crate::router::QueueKey;
 
     fn refusal(reason: &str) -> End {
         let failure = v1::Failure { reason: reason.to_owned(), ..v1::Failure::default() };
@@ -189,7 +188,8 @@ mod tests {
     #[tokio::test]
     async fn what_follows_a_batch_that_an_earlier_stream_may_have_brought_in_may_have_been_taken_too() {
         let limits = WindowLimits { coalesce: 1, ..WindowLimits::default() };
-        let window = Window::new(limits, Id::from_u128(1));
+        let queue = QueueKey { namespace: "default".into(), name: "q".into() };
+        let window = Window::new(limits, Id::from_u128(1), Meter::new(queue, None), None);
         let fresh = || Id::from_u128(2);
         let first = window.enqueue(Message::new("a")).await.unwrap();
         assert_eq!(window.lock().next_frame().len(), 1);

@@ -4,9 +4,14 @@ use std::collections::VecDeque;
 
 use phalanx_proto::v1;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::confirmation::Promise;
+use super::ledger::Ledger;
+use crate::error::Error;
 use crate::limits;
+use crate::message::Sent;
+use crate::trace;
 
 /// What one call of `enqueue` brought.
 pub(super) struct Item {
@@ -30,8 +35,33 @@ pub(super) struct Slot {
     pub(super) count: usize,
     /// Place in the order of enqueuing, for `flush`.
     pub(super) ordinal: u64,
+    pub(super) since: Instant,
+    /// From the call to the answer.
+    pub(super) span: Span,
     pub(super) deadline: Instant,
     pub(super) promise: Promise,
+}
+
+impl Slot {
+    /// Gives the error, if an answer is owed.
+    pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger) {
+        if self.promise.is_owed() {
+            ledger.add_outcome(self.count, self.since, Some(error));
+            self.promise.fail(error.clone());
+            trace::failed(&self.span, error);
+            self.span = Span::none();
+        }
+    }
+
+    /// Gives its part of the answer to a batch.
+    pub(super) fn keep(&mut self, sent: &mut dyn Iterator<Item = Sent>, ledger: &mut Ledger) {
+        if self.promise.is_owed() {
+            ledger.add_outcome(self.count, self.since, None);
+        }
+        if let Some(sequence) = self.promise.keep(sent, self.count) {
+            self.span.record("messaging.message.id", sequence);
+        }
+    }
 }
 
 impl Item {
@@ -66,6 +96,11 @@ impl Waiting {
         self.bytes -= item.bytes;
         self.loners -= usize::from(!item.may_join());
         Some(item)
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Item> {
+        (self.bytes, self.loners) = (0, 0);
+        std::mem::take(&mut self.items).into_iter()
     }
 
     pub(super) fn front(&self) -> Option<&Item> {

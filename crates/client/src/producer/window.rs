@@ -11,14 +11,18 @@ use parking_lot::{Mutex, MutexGuard};
 use phalanx_proto::v1;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::NotEnqueued;
-use super::confirmation::{BatchConfirmation, Confirmation, Promise};
+use super::confirmation::{self, BatchConfirmation, Confirmation, Promise};
+use super::ledger::{Entry, Ledger};
 use super::waiting::{Item, Load, Slot, Waiting};
 use crate::error::Error;
 use crate::id::Id;
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Meter;
+use crate::trace::{self, TraceSource};
 
 /// Bounds of one producer.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,13 @@ impl Default for WindowLimits {
     }
 }
 
+/// One call of a caller's.
+#[derive(Clone)]
+struct Call {
+    since: Instant,
+    span: Span,
+}
+
 /// Messages under one number.
 pub(super) struct Batch {
     pub(super) number: u64,
@@ -56,6 +67,8 @@ pub(super) struct Batch {
 
 pub(super) struct Window {
     pub(super) limits: WindowLimits,
+    pub(super) meter: Meter,
+    trace_source: Option<TraceSource>,
     /// Callers of `enqueue`, first come first served.
     line: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -87,10 +100,16 @@ pub(super) struct State {
     next_ordinal: u64,
     first_error: Option<Error>,
     closed: bool,
+    pub(super) ledger: Ledger,
 }
 
 impl Window {
-    pub(super) fn new(limits: WindowLimits, producer_id: Id) -> Self {
+    pub(super) fn new(
+        limits: WindowLimits,
+        producer_id: Id,
+        meter: Meter,
+        trace_source: Option<TraceSource>,
+    ) -> Self {
         let state = State {
             producer_id,
             next_number: 1,
@@ -107,9 +126,12 @@ impl Window {
             next_ordinal: 0,
             first_error: None,
             closed: false,
+            ledger: Ledger { on: meter.is_on(), ..Ledger::default() },
         };
         Self {
             limits,
+            meter,
+            trace_source,
             line: tokio::sync::Mutex::new(()),
             state: Mutex::new(state),
             room: Notify::new(),
@@ -122,55 +144,105 @@ impl Window {
         self.state.lock()
     }
 
-    pub(super) async fn enqueue(&self, message: Message) -> Result<Confirmation, Error> {
-        let bytes = message.size();
-        check(&[bytes])?;
+    pub(super) async fn enqueue(&self, mut message: Message) -> Result<Confirmation, Error> {
+        let call = self.call(std::slice::from_mut(&mut message));
+        let size = message.size();
         let (sender, receiver) = oneshot::channel();
-        let mut item = Some(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));
-        self.admit(&mut item).await?;
-        Ok(Confirmation(receiver))
+        let entered = match check(&[size]) {
+            Ok(()) => {
+                let load = Load::One(message.into_wire());
+                self.admit(&mut Some(self.item(load, 1, size, Promise::One(sender), &call))).await
+            }
+            Err(error) => Err(error),
+        };
+        self.entered(1, &call, &entered);
+        entered.map(|()| Confirmation(receiver))
     }
 
-    pub(super) fn try_enqueue(&self, message: Message) -> Result<Confirmation, Box<NotEnqueued>> {
-        let refuse = |message, error| Err(Box::new(NotEnqueued { message, error }));
-        let bytes = message.size();
-        if let Err(error) = check(&[bytes]) {
-            return refuse(message, Some(error));
-        }
-        // Someone who waits comes first.
-        let Ok(_line) = self.line.try_lock() else { return refuse(message, None) };
-        let mut state = self.lock();
-        if state.closed {
-            return refuse(message, Some(Error::Closed));
-        }
-        if !state.has_room(&self.limits, 1, bytes) {
-            drop(state);
-            self.work.notify_one();
-            return refuse(message, None);
-        }
+    pub(super) fn try_enqueue(&self, mut message: Message) -> Result<Confirmation, Box<NotEnqueued>> {
+        let given = message.traceparent.is_empty();
+        let call = self.call(std::slice::from_mut(&mut message));
+        let size = message.size();
         let (sender, receiver) = oneshot::channel();
-        state.push(self.item(Load::One(message.into_wire()), 1, bytes, Promise::One(sender)));
-        drop(state);
-        self.work.notify_one();
-        Ok(Confirmation(receiver))
+        let room = check(&[size]).map_err(Some).and_then(|()| {
+            // Someone who waits comes first.
+            let line = self.line.try_lock().map_err(|_| None)?;
+            let mut state = self.lock();
+            if state.closed {
+                return Err(Some(Error::Closed));
+            }
+            match state.has_room(&self.limits, 1, size) {
+                true => Ok((line, state)),
+                false => Err(None),
+            }
+        });
+        match room {
+            Ok((_line, mut state)) => {
+                let load = Load::One(message.into_wire());
+                state.push(self.item(load, 1, size, Promise::One(sender), &call));
+                drop(state);
+                self.entered(1, &call, &Ok(()));
+                Ok(Confirmation(receiver))
+            }
+            Err(error) => {
+                if let Some(error) = &error {
+                    self.entered(1, &call, &Err(error.clone()));
+                }
+                // What waits for company need not any more.
+                self.work.notify_one();
+                if given {
+                    message.traceparent.clear();
+                }
+                Err(Box::new(NotEnqueued { message, error }))
+            }
+        }
     }
 
-    pub(super) async fn enqueue_batch(&self, messages: Vec<Message>) -> Result<BatchConfirmation, Error> {
+    pub(super) async fn enqueue_batch(&self, mut messages: Vec<Message>) -> Result<BatchConfirmation, Error> {
+        let call = self.call(&mut messages);
         let sizes: Vec<usize> = messages.iter().map(Message::size).collect();
-        check(&sizes)?;
         let (sender, receiver) = oneshot::channel();
         let count = messages.len();
-        let load = Load::Many(messages.into_iter().map(Message::into_wire).collect());
-        let mut item = Some(self.item(load, count, sizes.iter().sum(), Promise::Many(sender)));
-        self.admit(&mut item).await?;
-        Ok(BatchConfirmation(receiver))
+        let entered = match check(&sizes) {
+            Ok(()) => {
+                let load = Load::Many(messages.into_iter().map(Message::into_wire).collect());
+                let promise = Promise::Many(sender);
+                self.admit(&mut Some(self.item(load, count, sizes.iter().sum(), promise, &call))).await
+            }
+            Err(error) => Err(error),
+        };
+        self.entered(count, &call, &entered);
+        entered.map(|()| BatchConfirmation(receiver))
     }
 
-    fn item(&self, load: Load, count: usize, bytes: usize, promise: Promise) -> Item {
-        let now = Instant::now();
-        let deadline = now + self.limits.send_deadline;
-        let due = now + self.limits.linger;
-        Item { load, bytes, due, slot: Slot { count, ordinal: 0, deadline, promise } }
+    /// A call begins: its span, and the trace context of its messages.
+    fn call(&self, messages: &mut [Message]) -> Call {
+        let bytes = messages.iter().map(|message| message.body.len()).sum();
+        let span = trace::send_span(&self.meter.queue, messages.len(), bytes);
+        for message in messages {
+            trace::stamp(self.trace_source.as_ref(), &span, message);
+        }
+        Call { since: Instant::now(), span }
+    }
+
+    /// Says whether what a call brought is in the window now.
+    fn entered(&self, count: usize, call: &Call, entered: &Result<(), Error>) {
+        match entered {
+            Ok(()) => {
+                self.work.notify_one();
+                self.meter.tell(|metrics, queue| metrics.unconfirmed(queue, count as i64));
+            }
+            Err(error) => {
+                trace::failed(&call.span, error);
+                self.meter.tell_sent(count, call.since, entered);
+            }
+        }
+    }
+
+    fn item(&self, load: Load, count: usize, bytes: usize, promise: Promise, call: &Call) -> Item {
+        let Call { since, span } = call.clone();
+        let (deadline, due) = (since + self.limits.send_deadline, since + self.limits.linger);
+        Item { load, bytes, due, slot: Slot { count, ordinal: 0, since, span, deadline, promise } }
     }
 
     /// Puts the item at the end of the window as soon as there is room. Takes it at that moment only, so that a call
@@ -196,14 +268,7 @@ impl Window {
             }
         })
         .await;
-        match admitted {
-            Ok(Ok(())) => {
-                self.work.notify_one();
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(not_sent()),
-        }
+        admitted.unwrap_or_else(|_| Err(not_sent()))
     }
 
     /// Waits until all that is in the window now is resolved; the first error since the last time.
@@ -228,6 +293,18 @@ impl Window {
         }
     }
 
+    fn tell(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.meter.tell(|metrics, queue| match entry {
+                Entry::Left(messages) => metrics.unconfirmed(queue, -(messages as i64)),
+                Entry::Sent { messages, latency } => metrics.sent(queue, messages, latency),
+                Entry::Failed { messages, latency, error } => {
+                    metrics.send_failed(queue, messages, &error, latency);
+                }
+            });
+        }
+    }
+
     pub(super) fn refuse_more(&self) {
         self.lock().closed = true;
         self.room.notify_one();
@@ -238,8 +315,12 @@ impl Window {
         self.lock().used_messages
     }
 
-    /// Tells those who wait that something left the window or was resolved.
+    /// Tells those who wait that something left the window or was resolved. The caller holds no lock.
     pub(super) fn moved_on(&self) {
+        if self.meter.is_on() {
+            let entries = std::mem::take(&mut self.lock().ledger.entries);
+            self.tell(entries);
+        }
         self.room.notify_one();
         self.progress.notify_waiters();
     }
@@ -255,6 +336,24 @@ impl Window {
             self.moved_on();
         }
         next
+    }
+}
+
+impl Drop for Window {
+    /// What is left is told as what it is, unknown: nobody will hear of it.
+    fn drop(&mut self) {
+        if self.meter.is_on() {
+            let state = self.state.get_mut();
+            let waiting = state.waiting.drain().map(|item| item.slot);
+            let mut slots: Vec<Slot> = state.in_flight.drain(..).flat_map(|batch| batch.slots).collect();
+            slots.extend(waiting);
+            for slot in &mut slots {
+                slot.fail(&confirmation::dropped(), &mut state.ledger);
+            }
+            state.ledger.add(Entry::Left(state.used_messages));
+            let entries = std::mem::take(&mut state.ledger.entries);
+            self.tell(entries);
+        }
     }
 }
 
@@ -369,6 +468,16 @@ impl State {
     pub(super) fn release(&mut self, batch: &Batch) {
         self.used_messages -= batch.messages.len();
         self.used_bytes -= batch.bytes;
+        self.ledger.add(Entry::Left(batch.messages.len()));
+    }
+
+    /// Takes an item out of the books that never had a number, for this reason.
+    pub(super) fn drop_item(&mut self, mut item: Item, error: &Error) {
+        self.used_messages -= item.slot.count;
+        self.used_bytes -= item.bytes;
+        self.ledger.add(Entry::Left(item.slot.count));
+        self.note_error(error);
+        item.slot.fail(error, &mut self.ledger);
     }
 
     pub(super) fn note_error(&mut self, error: &Error) {
@@ -394,17 +503,13 @@ impl State {
             || Error::OutcomeUnknown { message: String::from("no confirmation before the deadline") };
         for slot in self.in_flight.iter_mut().flat_map(|batch| &mut batch.slots) {
             if slot.promise.is_owed() && slot.deadline <= now {
-                slot.promise.fail(unknown());
+                slot.fail(&unknown(), &mut self.ledger);
                 self.first_error.get_or_insert_with(unknown);
                 resolved = true;
             }
         }
-        while let Some(mut item) = self.waiting.pop_if(|item| item.slot.deadline <= now) {
-            self.used_messages -= item.slot.count;
-            self.used_bytes -= item.bytes;
-            let error = not_sent();
-            self.note_error(&error);
-            item.slot.promise.fail(error);
+        while let Some(item) = self.waiting.pop_if(|item| item.slot.deadline <= now) {
+            self.drop_item(item, &not_sent());
             resolved = true;
         }
         resolved

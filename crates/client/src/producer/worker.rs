@@ -12,6 +12,7 @@ use super::window::Window;
 use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::Error;
+use crate::metrics::StreamKind;
 use crate::router::QueueKey;
 use crate::stall::Stall;
 use crate::status::{Class, Failure};
@@ -36,6 +37,7 @@ impl Worker {
                 Ok(Err(failure)) => failure,
                 Err(_) => return Err(last),
             };
+            self.tell_failed(&failure);
             if failure.class == Class::Refused {
                 return Err(failure.error);
             }
@@ -50,6 +52,11 @@ impl Worker {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn tell_failed(&self, failure: &Failure) {
+        let meter = &self.window.meter;
+        meter.tell(|metrics, queue| metrics.stream_failed(queue, StreamKind::Producer, &failure.error));
     }
 
     /// Runs until the producer is closed and all is answered.
@@ -71,6 +78,7 @@ impl Worker {
     async fn drive(&self, first: Wire) {
         let mut wire = Some(first);
         let mut backoff = Backoff::default();
+        let mut again = false;
         loop {
             let stream = match wire.take() {
                 Some(wire) => Ok(wire),
@@ -81,15 +89,21 @@ impl Worker {
                 }
             };
             let end = match stream {
-                Ok(wire) => match self.pump(wire, &mut backoff).await {
-                    Some(end) => end,
-                    None => return,
-                },
+                Ok(wire) => {
+                    let opened = StreamKind::Producer;
+                    self.window.meter.tell(|metrics, queue| metrics.stream_opened(queue, opened, again));
+                    again = true;
+                    match self.pump(wire, &mut backoff).await {
+                        Some(end) => end,
+                        None => return,
+                    }
+                }
                 Err(failure) => failure.into(),
             };
             self.window.lock().stream_ended(&end, || self.shared.entropy.id());
             self.window.moved_on();
             tracing::debug!(queue = %self.queue.name, error = %end.failure.error, "stream of sends ended");
+            self.tell_failed(&end.failure);
             let pause = backoff.next(&self.shared.entropy, end.failure.retry_after);
             tokio::time::sleep(pause).await;
         }
