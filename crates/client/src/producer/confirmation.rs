@@ -1,8 +1,10 @@
 //! What a send resolves to.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -12,17 +14,17 @@ use crate::message::Sent;
 ///
 /// [`Error::OutcomeUnknown`]: it may have been appended, or may still be. Everything else: it was not.
 #[derive(Debug)]
-pub struct Confirmation(pub(super) oneshot::Receiver<Result<Sent, Error>>);
+pub struct Confirmation(pub(super) Answer<Sent>);
 
 /// As [`Confirmation`], for a batch: one [`Sent`] for each message.
 #[derive(Debug)]
-pub struct BatchConfirmation(pub(super) oneshot::Receiver<Result<Vec<Sent>, Error>>);
+pub struct BatchConfirmation(pub(super) Answer<Vec<Sent>>);
 
 impl Future for Confirmation {
     type Output = Result<Sent, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or_else(|_| Err(dropped())))
+        self.0.poll(cx)
     }
 }
 
@@ -30,7 +32,48 @@ impl Future for BatchConfirmation {
     type Output = Result<Vec<Sent>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or_else(|_| Err(dropped())))
+        self.0.poll(cx)
+    }
+}
+
+/// The first error that nobody was told of: for `flush`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unheard(Arc<Mutex<Option<Error>>>);
+
+impl Unheard {
+    pub(super) fn note(&self, error: &Error) {
+        self.0.lock().get_or_insert_with(|| error.clone());
+    }
+
+    pub(super) fn take(&self) -> Option<Error> {
+        self.0.lock().take()
+    }
+}
+
+/// The caller's end of a promise. An error that it is dropped with is not lost.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    receiver: oneshot::Receiver<Result<T, Error>>,
+    unheard: Unheard,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn new(receiver: oneshot::Receiver<Result<T, Error>>, unheard: Unheard) -> Self {
+        Self { receiver, unheard }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        Poll::Ready(ready!(Pin::new(&mut self.receiver).poll(cx)).unwrap_or_else(|_| Err(dropped())))
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        // From here on the sender sees that nobody listens; what it said before is still there.
+        self.receiver.close();
+        if let Ok(Err(error)) = self.receiver.try_recv() {
+            self.unheard.note(&error);
+        }
     }
 }
 
@@ -71,16 +114,12 @@ impl Promise {
         }
     }
 
-    /// Gives an error.
-    pub(super) fn fail(&mut self, error: Error) {
+    /// Gives an error; `false`: nobody listens.
+    pub(super) fn fail(&mut self, error: Error) -> bool {
         match std::mem::replace(self, Self::Kept) {
-            Self::One(sender) => {
-                let _unwanted = sender.send(Err(error));
-            }
-            Self::Many(sender) => {
-                let _unwanted = sender.send(Err(error));
-            }
-            Self::Kept => {}
+            Self::One(sender) => sender.send(Err(error)).is_ok(),
+            Self::Many(sender) => sender.send(Err(error)).is_ok(),
+            Self::Kept => true,
         }
     }
 }

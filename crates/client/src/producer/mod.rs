@@ -210,7 +210,8 @@ impl Producer {
     /// Waits until all that was enqueued before is resolved.
     ///
     /// # Errors
-    /// The first error of any send since the last flush, so that confirmations may be dropped.
+    /// The first error, since the last flush, of a confirmation that was dropped: what a confirmation told its owner is not told again.
+    /// So confirmations may be dropped, and `flush` asked whether all is well.
     pub async fn flush(&self) -> Result<(), Error> {
         self.inner.window.flush().await
     }

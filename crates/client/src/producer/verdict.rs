@@ -88,9 +88,8 @@ impl State {
     }
 
     fn fail(&mut self, batch: &mut Batch, error: &Error) {
-        self.note_error(error);
         for slot in &mut batch.slots {
-            slot.fail(error, &mut self.ledger);
+            slot.fail(error, &mut self.ledger, &self.unheard);
         }
     }
 

@@ -6,7 +6,7 @@ use phalanx_proto::v1;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::confirmation::Promise;
+use super::confirmation::{Promise, Unheard};
 use super::ledger::Ledger;
 use crate::error::Error;
 use crate::limits;
@@ -44,10 +44,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Gives the error, if an answer is owed.
-    pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger) {
+    pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger, unheard: &Unheard) {
         if self.promise.is_owed() {
             ledger.add_outcome(self.count, self.since, Some(error));
-            self.promise.fail(error.clone());
+            if !self.promise.fail(error.clone()) {
+                unheard.note(error);
+            }
             trace::failed(&self.span, error);
             self.span = Span::none();
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::NotEnqueued;
-use super::confirmation::{self, BatchConfirmation, Confirmation, Promise};
+use super::confirmation::{self, Answer, BatchConfirmation, Confirmation, Promise, Unheard};
 use super::ledger::{Entry, Ledger};
 use super::waiting::{Item, Load, Slot, Waiting};
 use crate::error::Error;
@@ -72,6 +72,8 @@ pub(super) struct Window {
     /// Callers of `enqueue`, first come first served.
     line: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// Shared with the confirmations.
+    unheard: Unheard,
     /// Something left the window.
     room: Notify,
     /// Something entered it, or no more will.
@@ -98,7 +100,7 @@ pub(super) struct State {
     pub(super) used_messages: usize,
     pub(super) used_bytes: usize,
     next_ordinal: u64,
-    first_error: Option<Error>,
+    pub(super) unheard: Unheard,
     closed: bool,
     pub(super) ledger: Ledger,
 }
@@ -110,6 +112,7 @@ impl Window {
         meter: Meter,
         trace_source: Option<TraceSource>,
     ) -> Self {
+        let unheard = Unheard::default();
         let state = State {
             producer_id,
             next_number: 1,
@@ -124,7 +127,7 @@ impl Window {
             used_messages: 0,
             used_bytes: 0,
             next_ordinal: 0,
-            first_error: None,
+            unheard: unheard.clone(),
             closed: false,
             ledger: Ledger { on: meter.is_on(), ..Ledger::default() },
         };
@@ -134,6 +137,7 @@ impl Window {
             trace_source,
             line: tokio::sync::Mutex::new(()),
             state: Mutex::new(state),
+            unheard,
             room: Notify::new(),
             work: Notify::new(),
             progress: Notify::new(),
@@ -156,7 +160,7 @@ impl Window {
             Err(error) => Err(error),
         };
         self.entered(1, &call, &entered);
-        entered.map(|()| Confirmation(receiver))
+        entered.map(|()| Confirmation(Answer::new(receiver, self.unheard.clone())))
     }
 
     pub(super) fn try_enqueue(&self, mut message: Message) -> Result<Confirmation, Box<NotEnqueued>> {
@@ -182,7 +186,7 @@ impl Window {
                 state.push(self.item(load, 1, size, Promise::One(sender), &call));
                 drop(state);
                 self.entered(1, &call, &Ok(()));
-                Ok(Confirmation(receiver))
+                Ok(Confirmation(Answer::new(receiver, self.unheard.clone())))
             }
             Err(error) => {
                 if let Some(error) = &error {
@@ -212,7 +216,7 @@ impl Window {
             Err(error) => Err(error),
         };
         self.entered(count, &call, &entered);
-        entered.map(|()| BatchConfirmation(receiver))
+        entered.map(|()| BatchConfirmation(Answer::new(receiver, self.unheard.clone())))
     }
 
     /// A call begins: its span, and the trace context of its messages.
@@ -284,9 +288,9 @@ impl Window {
             tokio::pin!(progress);
             progress.as_mut().enable();
             {
-                let mut state = self.lock();
+                let state = self.lock();
                 if state.oldest_unresolved().is_none_or(|oldest| oldest >= target) {
-                    return state.first_error.take().map_or(Ok(()), Err);
+                    return self.unheard.take().map_or(Ok(()), Err);
                 }
             }
             progress.await;
@@ -348,7 +352,7 @@ impl Drop for Window {
             let mut slots: Vec<Slot> = state.in_flight.drain(..).flat_map(|batch| batch.slots).collect();
             slots.extend(waiting);
             for slot in &mut slots {
-                slot.fail(&confirmation::dropped(), &mut state.ledger);
+                slot.fail(&confirmation::dropped(), &mut state.ledger, &self.unheard);
             }
             state.ledger.add(Entry::Left(state.used_messages));
             let entries = std::mem::take(&mut state.ledger.entries);
@@ -476,12 +480,7 @@ impl State {
         self.used_messages -= item.slot.count;
         self.used_bytes -= item.bytes;
         self.ledger.add(Entry::Left(item.slot.count));
-        self.note_error(error);
-        item.slot.fail(error, &mut self.ledger);
-    }
-
-    pub(super) fn note_error(&mut self, error: &Error) {
-        self.first_error.get_or_insert_with(|| error.clone());
+        item.slot.fail(error, &mut self.ledger, &self.unheard);
     }
 
     fn oldest_unresolved(&self) -> Option<u64> {
@@ -503,8 +502,7 @@ impl State {
             || Error::OutcomeUnknown { message: String::from("no confirmation before the deadline") };
         for slot in self.in_flight.iter_mut().flat_map(|batch| &mut batch.slots) {
             if slot.promise.is_owed() && slot.deadline <= now {
-                slot.fail(&unknown(), &mut self.ledger);
-                self.first_error.get_or_insert_with(unknown);
+                slot.fail(&unknown(), &mut self.ledger, &self.unheard);
                 resolved = true;
             }
         }

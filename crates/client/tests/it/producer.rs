@@ -135,11 +135,12 @@ async fn a_send_without_an_answer_is_unknown_at_its_deadline_and_never_failed() 
     assert!(error.is_outcome_unknown(), "{error}");
     assert!(!error.is_retryable());
     assert_eq!(start.elapsed().as_secs(), 10);
+    drop(producer.enqueue("c").await.unwrap());
     assert!(producer.flush().await.unwrap_err().is_outcome_unknown());
     // It was appended indeed, and only once, however often it was repeated.
     cluster.lock().send_faults.clear();
     producer.send("b").await.unwrap();
-    assert_eq!(cluster.bodies(), ["before", "a", "b"]);
+    assert_eq!(cluster.bodies(), ["before", "a", "c", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,6 +273,20 @@ async fn flush_reports_the_first_error_of_dropped_confirmations_once() {
     assert!(matches!(producer.flush().await, Err(Error::QueueFull { .. })));
     drop(producer.enqueue("b").await.unwrap());
     producer.flush().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_somebody_was_told_of_is_not_told_again() {
+    let cluster = Cluster::start(1);
+    let producer = producer(&cluster).await;
+    faults(&cluster, &[Fault::Consume("QUEUE_FULL"), Fault::Consume("QUEUE_FULL")]);
+    assert!(matches!(producer.send("told").await, Err(Error::QueueFull { .. })));
+    producer.flush().await.unwrap();
+    // Resolved while it was held, and then dropped unread.
+    let unread = producer.enqueue("unread").await.unwrap();
+    producer.flush().await.unwrap();
+    drop(unread);
+    assert!(matches!(producer.close().await, Err(Error::QueueFull { .. })));
 }
 
 #[tokio::test(start_paused = true)]
