@@ -42,6 +42,29 @@ impl Clock for SystemClock {
     }
 }
 
+/// Tokio's time, which a test may pause and advance, from the wall clock at the start on.
+#[derive(Debug)]
+pub struct TokioClock {
+    start: tokio::time::Instant,
+    start_wall_ms: u64,
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self { start: tokio::time::Instant::now(), start_wall_ms: SystemClock::default().wall_ms() }
+    }
+}
+
+impl Clock for TokioClock {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.start_wall_ms.saturating_add(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// The wall clock pulls machine time by at most one part in this many: 5 %.
 const SLEW_DIVISOR: u64 = 20;
 /// A follower believes the promptest entry of this time and of as much before it: one that comes late (a resent one, the end of a

@@ -3,6 +3,8 @@
 //! Storage offers steps and starts no thread; these are the threads of production. The simulation drives the same steps from tasks.
 //! Invariant: the first error of a step ends the drive and reaches the callback; nothing is committed after it.
 
+mod tasks;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,6 +14,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use phalanx_raft::Executor;
 use phalanx_storage::wal::Wal;
+
+pub use tasks::{TaskDrive, TaskExecutor};
 
 /// Idle time after which the log's newest batch is marked.
 pub const MARK_AFTER: Duration = Duration::from_millis(10);

@@ -5,18 +5,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use phalanx_raft::{Dialer, Executor, RaftOptions};
+use phalanx_raft::{Dialer, RaftOptions};
 use phalanx_server::authorize::AllowAll;
 use phalanx_server::config::{NodeConfig, PeerConfig};
-use phalanx_server::drive::{DISK_FULL_PAUSE, Drive, DriveHandle, MARK_AFTER, PULSE};
+use phalanx_server::drive::{TaskDrive, TaskExecutor};
 use phalanx_server::node::Node;
 use phalanx_server::seams::{Listen, Seams, SystemEntropy};
 use phalanx_server::state::NodeState;
 use phalanx_storage::checkpoint::{Engine, MemoryEngine};
 use phalanx_storage::disk::{Disk, SimDisk};
-use phalanx_storage::wal::Wal;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use super::clock::{SimClock, WallError};
 use crate::net::{Door, Network};
@@ -168,8 +166,8 @@ impl Machine {
             engine: Arc::clone(&self.engine) as Arc<dyn Engine>,
             dialer: Arc::clone(&self.door) as Arc<dyn Dialer>,
             listen: Arc::clone(&self.door) as Arc<dyn Listen>,
-            executor: Arc::new(TaskExecutor),
-            drive: Arc::new(TaskDrive),
+            executor: Arc::new(TaskExecutor { job_time: JOB_TIME }),
+            drive: Arc::new(TaskDrive { sync_time: SYNC_TIME }),
             authorizer: Arc::new(AllowAll),
             raft: self.raft.clone(),
             on_fatal: Arc::new(move |why| {
@@ -220,87 +218,4 @@ async fn hand_over(state: &NodeState, group: u64, to: u64) {
 
 fn name(id: u64) -> String {
     format!("node-{id}")
-}
-
-/// Blocking jobs as tasks: in a simulation nothing blocks.
-struct TaskExecutor;
-
-impl Executor for TaskExecutor {
-    fn blocking(&self, job: Box<dyn FnOnce() + Send>) {
-        tokio::spawn(async move {
-            tokio::time::sleep(JOB_TIME).await;
-            job();
-        });
-    }
-}
-
-/// The log's committer as a task.
-struct TaskDrive;
-
-struct TaskHandle(AbortHandle);
-
-impl Drive for TaskDrive {
-    fn start(&self, wal: Arc<Wal>, on_fatal: Arc<dyn Fn(String) + Send + Sync>) -> Box<dyn DriveHandle> {
-        let pending = Arc::new(Notify::new());
-        let waker = Arc::clone(&pending);
-        wal.on_pending(Arc::new(move || waker.notify_one()));
-        let task = tokio::spawn(async move {
-            if let Err(error) = commit(&wal, &pending).await {
-                on_fatal(format!("the log cannot go on: {error}"));
-            }
-        });
-        Box::new(TaskHandle(task.abort_handle()))
-    }
-}
-
-/// The same steps in the same order as the thread of production.
-async fn commit(wal: &Wal, pending: &Notify) -> Result<(), phalanx_storage::Error> {
-    let (mut marked, mut prepared) = (false, false);
-    loop {
-        tokio::time::sleep(SYNC_TIME).await;
-        match wal.commit_pending() {
-            Ok(true) => {
-                (marked, prepared) = (false, false);
-                continue;
-            }
-            Ok(false) => {}
-            Err(phalanx_storage::Error::DiskFull { .. }) => {
-                tokio::time::sleep(DISK_FULL_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        if !prepared {
-            prepared = match wal.prepare_step() {
-                Ok(more) => !more,
-                Err(phalanx_storage::Error::DiskFull { .. }) => true,
-                Err(error) => return Err(error),
-            };
-            if !prepared {
-                continue;
-            }
-        }
-        let patience = if marked { PULSE } else { MARK_AFTER };
-        if tokio::time::timeout(patience, pending.notified()).await.is_ok() {
-            continue;
-        }
-        prepared &= !wal.is_full();
-        if !marked {
-            wal.mark_idle()?;
-            marked = true;
-        }
-    }
-}
-
-impl DriveHandle for TaskHandle {
-    fn pulse(&self) -> u64 {
-        // Simulated time stands in for movement: a task cannot hang while time goes on.
-        crate::determinism::now_ns()
-    }
-}
-
-impl Drop for TaskHandle {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
