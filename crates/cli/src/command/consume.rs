@@ -108,9 +108,7 @@ impl Session<'_> {
         for answer in join_all(chunk.into_iter().map(Delivery::ack)).await {
             match answer {
                 Ok(_) => self.done += 1,
-                Err(error @ Error::LeaseOver { .. }) => {
-                    output::note(&format!("phalanx: {error}: it comes again"))
-                }
+                Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -129,9 +127,7 @@ impl Session<'_> {
             }
         };
         match settled {
-            Err(error @ Error::LeaseOver { .. }) => {
-                output::note(&format!("phalanx: {error}: it comes again"))
-            }
+            Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}")),
             other => other?,
         }
         Ok(())
