@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::transport::Endpoint;
+
 use crate::backoff::Entropy;
+use crate::channel::{ChannelSettings, EndpointHook, TlsHook, Wiring};
 use crate::client::{Client, Shared};
 use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
@@ -15,9 +18,6 @@ use crate::trace::TraceSource;
 /// Time limits and the like, shared by all handles of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) connect_timeout: Duration,
-    pub(crate) keepalive_interval: Duration,
-    pub(crate) keepalive_timeout: Duration,
     pub(crate) request_deadline: Duration,
     pub(crate) stall_timeout: Duration,
     pub(crate) go_to_leader: bool,
@@ -44,7 +44,10 @@ pub struct ClientBuilder {
     addresses: Vec<String>,
     namespace: String,
     settings: Settings,
-    connector: Arc<dyn Connector>,
+    channel: ChannelSettings,
+    connector: Option<Arc<dyn Connector>>,
+    tls: Option<TlsHook>,
+    endpoint: Option<EndpointHook>,
     seed: Option<u64>,
     metrics: Option<Arc<dyn Metrics>>,
     traceparent: Option<TraceSource>,
@@ -56,14 +59,14 @@ impl Default for ClientBuilder {
             addresses: Vec::new(),
             namespace: String::from("default"),
             settings: Settings {
-                connect_timeout: limits::CONNECT_TIMEOUT,
-                keepalive_interval: limits::KEEPALIVE_INTERVAL,
-                keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
                 request_deadline: limits::REQUEST_DEADLINE,
                 stall_timeout: limits::STALL_TIMEOUT,
                 go_to_leader: true,
             },
-            connector: Arc::new(TcpConnector),
+            channel: ChannelSettings::default(),
+            connector: None,
+            tls: None,
+            endpoint: None,
             seed: None,
             metrics: None,
             traceparent: None,
@@ -72,7 +75,7 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Nodes to start from, as `http://host:port` or `host:port`; any of them will do, several survive more. Without
+    /// Nodes to start from, as `http://host:port`, `host:port`, or, with [`tls`](Self::tls), `https://host:port`; any of them will do, several survive more. Without
     /// this, the three nodes of `phalanx dev`: 127.0.0.1:7420 to 7422.
     pub fn addresses<I>(mut self, addresses: I) -> Self
     where
@@ -91,14 +94,14 @@ impl ClientBuilder {
 
     /// Setting up one connection may take this long. Default 2 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = timeout;
+        self.channel.connect_timeout = timeout;
         self
     }
 
     /// Pings go out every `interval`; one unanswered for `timeout` ends the connection. Default 2 s and 2 s.
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.settings.keepalive_interval = interval;
-        self.settings.keepalive_timeout = timeout;
+        self.channel.keepalive_interval = interval;
+        self.channel.keepalive_timeout = timeout;
         self
     }
 
@@ -121,9 +124,51 @@ impl ClientBuilder {
         self
     }
 
-    /// How channels come about. Default: TCP.
+    /// All settings of the connections at once, those of [`connect_timeout`](Self::connect_timeout) and
+    /// [`keepalive`](Self::keepalive) included.
+    pub fn channel(mut self, settings: ChannelSettings) -> Self {
+        self.channel = settings;
+        self
+    }
+
+    /// Sets TLS up, for each `https://` address; without this, such an address is refused.
+    ///
+    /// This crate has no TLS of its own. An application that needs it depends on `tonic` with one of its TLS features and
+    /// says which certificates it trusts:
+    ///
+    /// ```text
+    /// let tls = ClientTlsConfig::new().with_enabled_roots();
+    /// builder.addresses(["https://queues.example.org:7420"]).tls(move |endpoint| endpoint.tls_config(tls.clone()))
+    /// ```
+    ///
+    /// What does not set TLS up here sends everything in the clear. When one of the addresses is https, all others must be,
+    /// those that nodes advertise included; one without a scheme is taken for https then.
+    pub fn tls<F>(mut self, tls: F) -> Self
+    where
+        F: Fn(Endpoint) -> Result<Endpoint, tonic::transport::Error> + Send + Sync + 'static,
+    {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
+    /// Changes each endpoint before it is used, in what [`ChannelSettings`] does not cover. It comes with these applied, and
+    /// with TLS.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let probe = Some(Duration::from_secs(30));
+    /// let builder = phalanx_client::Client::builder().endpoint(move |endpoint| endpoint.tcp_keepalive(probe));
+    /// # drop(builder);
+    /// ```
+    pub fn endpoint(mut self, change: impl Fn(Endpoint) -> Endpoint + Send + Sync + 'static) -> Self {
+        self.endpoint = Some(Arc::new(change));
+        self
+    }
+
+    /// How channels come about. Default: TCP. A connector of your own sees to TLS by itself.
     pub fn connector(mut self, connector: impl Connector) -> Self {
-        self.connector = Arc::new(connector);
+        self.connector = Some(Arc::new(connector));
         self
     }
 
@@ -181,7 +226,15 @@ impl ClientBuilder {
         } else {
             self.addresses
         };
-        let router = Router::new(&addresses, self.settings.clone(), self.connector)?;
+        let wiring = Wiring {
+            settings: self.channel,
+            own_connector: self.connector.is_some(),
+            connector: self.connector.unwrap_or_else(|| Arc::new(TcpConnector)),
+            tls: self.tls,
+            endpoint: self.endpoint,
+            only_https: addresses.iter().any(|address| is_https(address)),
+        };
+        let router = Router::new(&addresses, self.settings.clone(), wiring)?;
         let entropy = Entropy::new(self.seed);
         let shared = Shared {
             router,
@@ -192,4 +245,8 @@ impl ClientBuilder {
         };
         Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into() })
     }
+}
+
+fn is_https(address: &str) -> bool {
+    address.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
 }

@@ -29,7 +29,8 @@ use crate::trace::{self, TraceSource};
 
 /// A connection to a cluster. Cheap to clone; all clones share their connections.
 ///
-/// Must be used inside a tokio runtime.
+/// Must be used inside a tokio runtime. There is nothing to close: producers and consumers are closed one by one, and the
+/// connections end with the last handle that uses them.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), phalanx_client::Error> {
@@ -234,13 +235,13 @@ impl Shared {
 }
 
 pub(crate) fn messages_client(target: &Target) -> MessagesClient<Channel> {
-    MessagesClient::new(target.channel.clone()).max_decoding_message_size(limits::DECODE_BYTES_MAX)
+    MessagesClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
 }
 
 pub(crate) fn queues_client(target: &Target) -> QueuesClient<Channel> {
-    QueuesClient::new(target.channel.clone()).max_decoding_message_size(limits::DECODE_BYTES_MAX)
+    QueuesClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
 }
 
 pub(crate) fn cluster_client(target: &Target) -> ClusterClient<Channel> {
-    ClusterClient::new(target.channel.clone()).max_decoding_message_size(limits::DECODE_BYTES_MAX)
+    ClusterClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
 }

@@ -7,46 +7,55 @@ use std::time::Duration;
 
 /// What went wrong.
 ///
-/// [`Error::is_retryable`] says whether doing the same again can help. The client has already retried, up to the
+/// [`Error::is_retryable`] says whether doing the same again can help, and the text of an error what to do. The client has already retried, up to the
 /// deadline of the call, whatever can be retried without risk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No node that could serve the call was reached in time. Nothing was done.
-    #[error("no node could serve the call: {message}")]
+    /// No node that could serve the call was reached in time. Nothing was done: try again later, and see whether the
+    /// addresses are right and a majority of the nodes is up.
+    #[error(
+        "no node could serve the call in time: {message} (nothing was done; are the addresses right, and the nodes up?)"
+    )]
     Unavailable {
         /// The last thing that was tried, and how it ended.
         message: String,
     },
-    /// The queue's leader is elsewhere or being elected. Nothing was done.
-    #[error("no leader served the call: {message}")]
+    /// The queue's leader is elsewhere or being elected. Nothing was done: try again. If it lasts, a majority of the queue's
+    /// replicas is down.
+    #[error("no leader served the call in time: {message} (nothing was done; try again)")]
     NotLeader {
         /// As the server put it.
         message: String,
     },
-    /// It may have happened, or may still happen. Look before doing it again, or do it again with the same request id.
-    #[error("outcome is unknown: {message}")]
+    /// It may have happened, or may still happen. Look before doing it again, or do it again in a way that is recognised:
+    /// [`Client::send_with_id`](crate::Client::send_with_id) with the same id, or messages with a deduplication id.
+    #[error("outcome is unknown: {message} (it may have happened; look before you do it again)")]
     OutcomeUnknown {
         /// Why no answer came.
         message: String,
     },
-    /// The server has too much to do. Nothing was done.
-    #[error("server is overloaded: {message}")]
+    /// The server has too much to do. Nothing was done: try again after `retry_after`, with less at a time.
+    #[error("server is overloaded: {message} (nothing was done; try again in {} ms, with less at a time)", .retry_after.as_millis())]
     Overloaded {
         /// As the server put it.
         message: String,
         /// When to try again.
         retry_after: Duration,
     },
-    /// The queue is at its limit of messages or bytes. Nothing was appended.
-    #[error("queue is full: {message}")]
+    /// The queue is at its limit of messages or bytes. Nothing was appended: send again when consumers have made room, or
+    /// raise the limit.
+    #[error(
+        "queue is full: {message} (nothing was sent; let consumers make room, or raise the queue's limit)"
+    )]
     QueueFull {
         /// As the server put it.
         message: String,
         /// When to try again.
         retry_after: Duration,
     },
-    /// The queue remembers as many deduplication or request ids as it may. Nothing was appended.
-    #[error("too many remembered ids: {message}")]
+    /// The queue remembers as many deduplication or request ids as it may. Nothing was appended: try again after
+    /// `retry_after`, or send without the id.
+    #[error("queue remembers no more ids: {message} (nothing was sent; try again in {} ms)", .retry_after.as_millis())]
     DedupFull {
         /// As the server put it.
         message: String,
@@ -54,87 +63,100 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The message shared a batch with one that was refused. Nothing of the batch was appended: send it again.
-    #[error("refused along with its batch: {message}")]
+    #[error("refused along with its batch: {message} (nothing was sent; send this one again)")]
     BatchRefused {
         /// Why the batch was refused.
         message: String,
     },
-    /// A field, a message or a batch is malformed or over a limit. Nothing was done.
-    #[error("{message}")]
+    /// A field, a message or a batch is malformed or over a limit. Nothing was done, and the same again is refused again:
+    /// correct what `message` names.
+    #[error("not valid: {message}")]
     Invalid {
         /// Which rule was broken.
         message: String,
     },
-    /// There is no such queue.
-    #[error("queue not found: {message}")]
+    /// There is no such queue. Nothing was done: create it, or correct the name or the namespace.
+    #[error("queue not found: {message} (are its name and namespace right?)")]
     QueueNotFound {
         /// As the server put it.
         message: String,
     },
-    /// The queue was deleted meanwhile. A queue of the same name created since is another one.
-    #[error("queue is gone: {message}")]
+    /// The queue was deleted meanwhile. A queue of the same name created since is another one: open a new producer or
+    /// consumer if that is the one you mean.
+    #[error("queue was deleted meanwhile: {message} (one of the same name is another: open it anew)")]
     QueueGone {
         /// As the server put it.
         message: String,
     },
-    /// The name is taken, by a queue with other settings or by one that is being deleted.
-    #[error("already exists: {message}")]
+    /// The name is taken, by a queue with other settings or by one that is being deleted. Nothing was done: use the queue as
+    /// it is, update it, or wait until it is deleted.
+    #[error("name is taken: {message} (use the queue as it is, update it, or wait until it is deleted)")]
     AlreadyExists {
         /// As the server put it.
         message: String,
     },
-    /// The settings were changed by someone else meanwhile. Read them, and decide again.
-    #[error("version does not match: {message}")]
+    /// The settings were changed by someone else meanwhile. Nothing was done: read them, and decide again.
+    #[error("settings were changed meanwhile: {message} (nothing was done; read them, and decide again)")]
     VersionMismatch {
         /// As the server put it.
         message: String,
     },
-    /// The batch was handled before, so long ago that the result is no longer remembered. It was not appended again.
-    #[error("duplicate: {message}")]
+    /// The batch was handled before, so long ago that the result is no longer remembered. It was not appended again: do not
+    /// send it again.
+    #[error("sent before, with a result that is no longer remembered: {message} (do not send it again)")]
     Duplicate {
         /// As the server put it.
         message: String,
     },
-    /// The server lacks an earlier batch of this producer. Nothing was appended.
-    #[error("gap in the producer's numbers: {message}")]
+    /// The server lacks an earlier batch of this producer. Nothing was appended. The client sends again from there by
+    /// itself, so this is not expected to come out of it: report it.
+    #[error(
+        "the server lacks an earlier batch of this producer: {message} (nothing was sent; open a new producer)"
+    )]
     SequenceGap {
         /// As the server put it.
         message: String,
     },
-    /// The server no longer knows this producer, so it cannot tell whether earlier, unconfirmed sends were appended.
-    #[error("producer was forgotten: {message}")]
+    /// The server no longer knows this producer, so it cannot tell whether earlier, unconfirmed sends were appended. The
+    /// client goes on under a new identity; for each unconfirmed send decide whether twice or never is worse.
+    #[error(
+        "the server has forgotten this producer: {message} (whether unconfirmed sends were appended cannot be known)"
+    )]
     ProducerForgotten {
         /// As the server put it.
         message: String,
     },
-    /// The lease had ended before: the settle changed nothing, and the message is or was delivered again.
-    #[error("the lease of delivery {token} was over")]
+    /// The lease had ended before: the settle changed nothing, and the message is or was delivered again. Undo what must not
+    /// be done twice, or have it fenced by the token. If it happens often: a longer lease, or a smaller window.
+    #[error("the lease of delivery {token} was over (nothing was changed; the message is delivered again)")]
     LeaseOver {
         /// The delivery's fencing token.
         token: u64,
     },
-    /// A newer consumer with the same id took over.
-    #[error("another consumer with the same id took over: {message}")]
+    /// A newer consumer with the same id took over, with all that was in hand. If that was not meant, two programs share an
+    /// id.
+    #[error("another consumer with the same id took over: {message} (does another program use this id?)")]
     ConsumerReplaced {
         /// As the server put it.
         message: String,
     },
-    /// The queue has as many consumers as it may.
-    #[error("too many consumers: {message}")]
+    /// The queue has as many consumers as it may. Close some, and try again.
+    #[error("too many consumers: {message} (close some, and try again)")]
     TooManyConsumers {
         /// As the server put it.
         message: String,
     },
-    /// The caller may not do this.
-    #[error("not allowed: {message}")]
+    /// The caller may not do this. Nothing was done: ask whoever keeps the access rules.
+    #[error("not allowed: {message} (ask whoever keeps the access rules)")]
     Denied {
         /// As the server put it.
         message: String,
     },
-    /// The producer or consumer was closed, by its owner.
-    #[error("closed")]
+    /// The producer or consumer was closed, by its owner. Nothing was done: open another.
+    #[error("closed by its owner: nothing was done (open another)")]
     Closed,
-    /// An error this version of the client does not know. Whether anything was done is for `reason` to say.
+    /// An error this version of the client does not know. Whether anything was done is for `reason` to say: see the list of
+    /// errors in the documentation of the server.
     #[error("{reason}: {message}")]
     Other {
         /// Machine-readable, from the server, or the name of the gRPC code.
@@ -232,11 +254,95 @@ impl Error {
         )
     }
 
-    /// The same, with no claim about whether it happened.
+    /// The same, with no claim about whether it happened, and no advice that goes with one.
     pub(crate) fn into_unknown(self) -> Self {
         match self {
             unknown @ Self::OutcomeUnknown { .. } => unknown,
-            other => Self::OutcomeUnknown { message: other.to_string() },
+            other => Self::OutcomeUnknown { message: other.cause() },
         }
+    }
+
+    /// What happened, without what follows from it.
+    fn cause(&self) -> String {
+        let what = self.name().replace('_', " ");
+        match self {
+            Self::Unavailable { message }
+            | Self::NotLeader { message }
+            | Self::OutcomeUnknown { message }
+            | Self::Overloaded { message, .. }
+            | Self::QueueFull { message, .. }
+            | Self::DedupFull { message, .. }
+            | Self::BatchRefused { message }
+            | Self::Invalid { message }
+            | Self::QueueNotFound { message }
+            | Self::QueueGone { message }
+            | Self::AlreadyExists { message }
+            | Self::VersionMismatch { message }
+            | Self::Duplicate { message }
+            | Self::SequenceGap { message }
+            | Self::ProducerForgotten { message }
+            | Self::ConsumerReplaced { message }
+            | Self::TooManyConsumers { message }
+            | Self::Denied { message }
+            | Self::Other { message, .. } => format!("{what}: {message}"),
+            Self::LeaseOver { token } => format!("{what}: delivery {token}"),
+            Self::Closed => what,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Error> {
+        let message = || String::from("because of this");
+        let retry_after = Duration::from_millis(70);
+        vec![
+            Error::Unavailable { message: message() },
+            Error::NotLeader { message: message() },
+            Error::OutcomeUnknown { message: message() },
+            Error::Overloaded { message: message(), retry_after },
+            Error::QueueFull { message: message(), retry_after },
+            Error::DedupFull { message: message(), retry_after },
+            Error::BatchRefused { message: message() },
+            Error::Invalid { message: message() },
+            Error::QueueNotFound { message: message() },
+            Error::QueueGone { message: message() },
+            Error::AlreadyExists { message: message() },
+            Error::VersionMismatch { message: message() },
+            Error::Duplicate { message: message() },
+            Error::SequenceGap { message: message() },
+            Error::ProducerForgotten { message: message() },
+            Error::LeaseOver { token: 7 },
+            Error::ConsumerReplaced { message: message() },
+            Error::TooManyConsumers { message: message() },
+            Error::Denied { message: message() },
+            Error::Closed,
+            Error::Other { reason: message(), message: message(), retry_after: None },
+        ]
+    }
+
+    #[test]
+    fn an_unknown_outcome_claims_nothing_about_what_was_done_and_keeps_the_cause() {
+        for error in all() {
+            let text = error.clone().into_unknown().to_string();
+            assert!(!text.contains("nothing was"), "{text}");
+            let cause = match &error {
+                Error::LeaseOver { .. } => "delivery 7",
+                Error::Closed => "closed",
+                _ => "because of this",
+            };
+            assert!(text.starts_with("outcome is unknown: ") && text.contains(cause), "{text} lacks {cause}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_variants_and_differ() {
+        let mut names: Vec<String> = all().iter().map(|error| error.name().to_owned()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -42,6 +42,7 @@ mod admin;
 mod backoff;
 mod builder;
 mod call;
+mod channel;
 mod client;
 mod connector;
 mod consumer;
@@ -62,6 +63,7 @@ pub use admin::{
     PeekPage, PeekState, Peeked, Queue, QueueInfo, QueueSettings, Topology,
 };
 pub use builder::ClientBuilder;
+pub use channel::ChannelSettings;
 pub use client::Client;
 pub use connector::{Connector, TcpConnector};
 pub use consumer::{Consumer, ConsumerBuilder, Delivery, Nack, ReturnReason, Settlement};

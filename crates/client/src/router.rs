@@ -10,12 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use phalanx_proto::channel::Channel;
 use phalanx_proto::v1;
-use phalanx_proto::v1::cluster_client::ClusterClient;
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use crate::builder::Settings;
-use crate::connector::Connector;
+use crate::channel::Wiring;
+use crate::client::cluster_client;
 use crate::error::Error;
 use crate::limits;
 use crate::status::Failure;
@@ -32,11 +31,12 @@ pub(crate) struct QueueKey {
 pub(crate) struct Target {
     pub(crate) address: Arc<str>,
     pub(crate) channel: Channel,
+    pub(crate) decode_bytes_max: usize,
 }
 
 pub(crate) struct Router {
     settings: Settings,
-    connector: Arc<dyn Connector>,
+    wiring: Wiring,
     state: Mutex<State>,
 }
 
@@ -61,17 +61,16 @@ struct Leader {
 }
 
 impl Router {
-    pub(crate) fn new(
-        addresses: &[String],
-        settings: Settings,
-        connector: Arc<dyn Connector>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(addresses: &[String], settings: Settings, wiring: Wiring) -> Result<Self, Error> {
         let state = State { nodes: Vec::new(), preferred: 0, leaders: HashMap::new() };
-        let router = Self { settings, connector, state: Mutex::new(state) };
+        let router = Self { settings, wiring, state: Mutex::new(state) };
         for address in addresses {
             if router.node(address)?.is_none() {
                 return Err(Error::Invalid {
-                    message: format!("more than {} addresses", limits::ADDRESSES_MAX),
+                    message: format!(
+                        "more than {} addresses: give some of them, the client finds the others",
+                        limits::ADDRESSES_MAX
+                    ),
                 });
             }
         }
@@ -80,7 +79,7 @@ impl Router {
 
     /// The channel to `address`, made if need be; `None` when too many are known.
     fn node(&self, address: &str) -> Result<Option<Target>, Error> {
-        let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let uri = self.wiring.uri(address);
         let mut state = self.state.lock();
         if let Some(node) = state.nodes.iter().find(|node| *node.target.address == *uri) {
             return Ok(Some(node.target.clone()));
@@ -88,20 +87,9 @@ impl Router {
         if state.nodes.len() >= limits::ADDRESSES_MAX {
             return Ok(None);
         }
-        let invalid = |why: String| Error::Invalid { message: format!("address {address:?}: {why}") };
-        let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| invalid(error.to_string()))?;
-        if endpoint.uri().authority().is_none() || endpoint.uri().scheme_str() != Some("http") {
-            return Err(invalid(String::from("expected http://host:port")));
-        }
-        let endpoint = endpoint
-            .connect_timeout(self.settings.connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(self.settings.keepalive_interval)
-            .keep_alive_timeout(self.settings.keepalive_timeout)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
-        let target = Target { address: uri.into(), channel: self.connector.channel(endpoint) };
+        let channel = self.wiring.channel(&uri)?;
+        let decode_bytes_max = self.wiring.settings.decode_bytes_max;
+        let target = Target { address: uri.into(), channel, decode_bytes_max };
         state.nodes.push(Node { target: target.clone(), avoid_until: None, penalty: limits::PENALTY_MIN });
         Ok(Some(target))
     }
@@ -127,7 +115,7 @@ impl Router {
             return known;
         }
         let seed = self.any();
-        let mut client = ClusterClient::new(seed.channel.clone());
+        let mut client = cluster_client(&seed);
         let request =
             v1::TopologyRequest { namespace: queue.namespace.to_string(), queue: queue.name.to_string() };
         match tokio::time::timeout(self.settings.stall_timeout, client.topology(request)).await {

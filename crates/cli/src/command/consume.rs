@@ -110,9 +110,7 @@ impl Session<'_> {
         for answer in join_all(chunk.into_iter().map(Delivery::ack)).await {
             match answer {
                 Ok(_) => self.done += 1,
-                Err(error @ Error::LeaseOver { .. }) => {
-                    output::note(&format!("phalanx: {error}: it comes again"))
-                }
+                Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -131,9 +129,7 @@ impl Session<'_> {
             }
         };
         match settled {
-            Err(error @ Error::LeaseOver { .. }) => {
-                output::note(&format!("phalanx: {error}: it comes again"))
-            }
+            Err(error @ Error::LeaseOver { .. }) => output::note(&format!("phalanx: {error}")),
             other => other?,
         }
         Ok(())

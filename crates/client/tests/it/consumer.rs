@@ -228,6 +228,37 @@ async fn closing_settles_what_was_acknowledged_and_returns_the_rest_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn closing_without_an_answer_ends_in_time_and_leaves_the_outcome_unknown() {
+    let (cluster, client) = filled(1, 2).await;
+    let mut consumer = client.consumer("q").open().await.unwrap();
+    let (settled, in_hand) = (next(&mut consumer).await, next(&mut consumer).await);
+    cluster.net().freeze("n1");
+    let answer = settled.ack();
+    let start = Instant::now();
+    assert!(consumer.close().await.unwrap_err().is_outcome_unknown());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(answer.await.unwrap_err().is_outcome_unknown());
+    assert_eq!(in_hand.lost().await, ReturnReason::ConsumerClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_whose_settles_are_never_answered_says_so_in_time() {
+    let (cluster, client) = filled(1, 20_000).await;
+    let receiver = client.receiver("q").lease(Duration::from_secs(3_600));
+    let mut hand = Vec::new();
+    while hand.len() < 20_000 {
+        hand.extend(receiver.receive(1_024, Duration::ZERO).await.unwrap());
+    }
+    cluster.net().freeze("n1");
+    let answers: Vec<_> = hand.into_iter().map(Delivery::ack).collect();
+    let start = Instant::now();
+    let result = receiver.receive(1, Duration::ZERO).await;
+    assert!(matches!(result, Err(Error::Unavailable { .. })), "{result:?}");
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+    drop(answers);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_consumer_ends_its_stream_and_its_deliveries() {
     let (cluster, client) = filled(1, 2).await;
     let mut consumer = client.consumer("q").open().await.unwrap();

@@ -58,6 +58,8 @@ pub struct State {
     /// Streams of sends that are open.
     pub send_streams: usize,
     pub consume_streams: usize,
+    /// Of the calls for the topology.
+    pub user_agents: Vec<String>,
     /// Address told to clients in place of the real one.
     pub advertised: HashMap<u64, String>,
 }

@@ -109,9 +109,11 @@ impl ClusterService for Node {
 
     async fn topology(
         &self,
-        _: Request<v1::TopologyRequest>,
+        request: Request<v1::TopologyRequest>,
     ) -> Result<Response<v1::TopologyResponse>, Status> {
-        let state = self.cluster.state.lock();
+        let mut state = self.cluster.state.lock();
+        let user_agent = request.metadata().get("user-agent").and_then(|value| value.to_str().ok());
+        state.user_agents.push(user_agent.unwrap_or_default().to_owned());
         let address = |node: u64| state.advertised.get(&node).cloned().unwrap_or_else(|| name(node));
         let nodes =
             (1..=self.cluster.nodes).map(|node| v1::NodeAddress { node, client_address: address(node) });
