@@ -9,6 +9,7 @@
 //! - [`Consumer`]: a [`Stream`](futures::Stream) of [`Delivery`], settled one by one, leases extended while they are
 //!   worked on.
 //! - [`Receiver`]: the same by single calls. [`Client::send`]: a send by a single call.
+//! - [`blocking`]: all of it for programs without async.
 //! - [`Admin`]: queues and the cluster.
 //!
 //! ```no_run
@@ -40,6 +41,7 @@
 
 mod admin;
 mod backoff;
+pub mod blocking;
 mod builder;
 mod call;
 mod channel;

@@ -1,5 +1,7 @@
 //! A broker in memory does what a cluster does.
 
+mod blocking;
+
 use std::time::Duration;
 
 use futures::future::join_all;
