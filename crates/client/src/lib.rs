@@ -5,12 +5,16 @@
 //! repeating what it was told to do.
 //!
 //! - [`Producer`]: pipelined, idempotent sends with back-pressure. A send resolves when its message is on disk on a
-//!   majority.
+//!   majority. [`linger`](ProducerBuilder::linger) makes batches larger, [`send_all`](Producer::send_all) takes a stream.
 //! - [`Consumer`]: a [`Stream`](futures::Stream) of [`Delivery`], settled one by one, leases extended while they are
-//!   worked on.
+//!   worked on. [`for_each_concurrent`](Consumer::for_each_concurrent) runs a handler for each, groups in order.
 //! - [`Receiver`]: the same by single calls. [`Client::send`]: a send by a single call.
 //! - [`blocking`]: all of it for programs without async.
 //! - [`Admin`]: queues and the cluster.
+//! - [`ClientBuilder`]: deadlines, connections and TLS, [`Metrics`], trace contexts ([`TraceParent`]).
+//!
+//! Spans are those of the `tracing` crate, with the fields of OpenTelemetry's conventions for messaging: `send`, `receive`
+//! and `process` at level `INFO`, `settle` at `DEBUG`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), phalanx_client::Error> {

@@ -8,6 +8,7 @@ mod hand;
 mod lanes;
 pub(crate) mod lease;
 mod nack;
+mod session;
 mod worker;
 
 pub use delivery::{Delivery, ReturnReason, Settlement};

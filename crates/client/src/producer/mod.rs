@@ -4,6 +4,7 @@ mod confirmation;
 mod connect;
 mod ledger;
 mod send_all;
+mod state;
 mod verdict;
 mod waiting;
 mod window;

@@ -5,7 +5,7 @@
 
 use phalanx_proto::v1;
 
-use super::window::{Batch, State};
+use super::state::{Batch, State};
 use crate::error::Error;
 use crate::id::Id;
 use crate::message::sent_of;
