@@ -4,6 +4,7 @@
 static MACHINE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
 mod canaries;
+mod conformance;
 mod kill;
 mod ledger;
 mod recovery;
