@@ -23,6 +23,8 @@ pub struct Options {
     pub nodes: usize,
     /// Where they listen.
     pub ports: Ports,
+    /// What the nodes tell clients, in their order, instead of the addresses on which they listen: for clients that cannot use those.
+    pub advertised: Option<Vec<String>>,
     /// Groups that hold queues.
     pub shards: u64,
     /// Further keys of the configuration, before its first section.
@@ -40,6 +42,7 @@ impl Options {
             dir: dir.into(),
             nodes: 3,
             ports: Ports::Free,
+            advertised: None,
             shards: 8,
             top_level_config: String::new(),
             config: String::new(),

@@ -54,12 +54,13 @@ impl Node {
             options.shards,
         );
         for (place, ports) in all.iter().enumerate() {
+            let told = options.advertised.as_ref().and_then(|all| all.get(place));
+            let client = told.cloned().unwrap_or_else(|| format!("127.0.0.1:{}", ports.client));
             let _ = write!(
                 text,
-                "\n[[peers]]\nid = {}\npeer = \"127.0.0.1:{}\"\nclient = \"127.0.0.1:{}\"\n",
+                "\n[[peers]]\nid = {}\npeer = \"127.0.0.1:{}\"\nclient = \"{client}\"\n",
                 place + 1,
                 ports.peer,
-                ports.client
             );
         }
         text.push('\n');

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phalanx_client::{Client, Message, QueueSettings};
+use phalanx_client::{Client, Message, QueueSettings, Receiver};
 use phalanx_testkit::{LocalCluster, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -12,6 +12,10 @@ use tokio::task::JoinSet;
 use crate::ledger::{Ledger, Name, Seen};
 
 const QUEUE: &str = "orders";
+/// Of the calls without a stream.
+const CALLS: &str = "calls";
+/// Kills of the leader, unless `PHALANX_KILLS` says otherwise.
+const KILLS: u64 = 5;
 const PRODUCERS: usize = 4;
 const CONSUMERS: usize = 4;
 /// Messages that one producer sends at most in a second, unless `PHALANX_KILL_RATE` says otherwise (0: as many as it
@@ -44,8 +48,8 @@ async fn produce(client: Client, producer: usize, ledger: Arc<Ledger>, stop: wat
             let confirmation: phalanx_client::Confirmation = confirmation;
             match confirmation.await {
                 Ok(sent) => book.confirmed(name, sent.sequence, enqueued),
-                Err(error) if error.is_outcome_unknown() => {}
-                Err(error) => book.problem(format!("{name:?} was refused: {error}")),
+                // Not even an unknown outcome: the producer finds out what became of it.
+                Err(error) => book.problem(format!("{name:?} was not confirmed: {error}")),
             }
         }
     });
@@ -94,6 +98,29 @@ async fn consume(client: Client, consumer: usize, ledger: Arc<Ledger>, mut stop:
     handle.close().await.expect("a clean goodbye");
 }
 
+/// Calls without a stream, one after the other: a send, a receive, an ack, a look. No error may reach the caller.
+async fn call(client: Client, ledger: Arc<Ledger>, stop: watch::Receiver<bool>) {
+    let receiver = client.receiver(CALLS);
+    let mut last = 0;
+    while !*stop.borrow() {
+        if let Err(error) = round(&client, &receiver, &mut last).await {
+            ledger.problem(format!("a call failed: {error}"));
+        }
+    }
+}
+
+async fn round(client: &Client, receiver: &Receiver, last: &mut u64) -> Result<(), phalanx_client::Error> {
+    let sent = client.send(CALLS, ["call"]).await?[0].sequence;
+    assert_eq!(sent, *last + 1, "nothing is sent twice, and nothing is lost");
+    *last = sent;
+    let mut received = receiver.receive(1, PATIENCE).await?;
+    let delivery = received.pop().expect("it waits until there is one");
+    assert_eq!(delivery.sequence(), sent);
+    delivery.ack().await?;
+    assert_eq!(client.admin().queue_info(CALLS).await?.ready, 0);
+    Ok(())
+}
+
 /// The load: it runs until it is told to stop.
 struct Load {
     ledger: Arc<Ledger>,
@@ -113,6 +140,8 @@ impl Load {
             let client = Client::connect(addresses).await.expect("the cluster is there");
             consumers.spawn(consume(client, consumer, ledger.clone(), consuming.clone()));
         }
+        let client = Client::connect(addresses).await.expect("the cluster is there");
+        producers.spawn(call(client, ledger.clone(), producing.clone()));
         for producer in 0..PRODUCERS {
             let client = Client::connect(addresses).await.expect("the cluster is there");
             producers.spawn(produce(client, producer, ledger.clone(), producing.clone()));
@@ -177,12 +206,14 @@ async fn kill_9_of_the_leader_under_load_and_then_of_all_loses_nothing() {
     let mut cluster = start(dir.path()).await;
     let addresses = cluster.addresses();
     let client = Client::connect(&addresses).await.expect("the cluster is there");
-    client.admin().create_queue(QUEUE, QueueSettings::default()).await.expect("a new queue");
+    for queue in [QUEUE, CALLS] {
+        client.admin().create_queue(queue, QueueSettings::default()).await.expect("a new queue");
+    }
     let load = Load::start(&addresses).await;
     load.recovered(Instant::now()).await;
 
     let mut gaps = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..number_from("PHALANX_KILLS").unwrap_or(KILLS) {
         let node = leader(&client).await;
         cluster.node(node).kill().await.expect("it was running");
         // Counted from when it is dead: what was enqueued before may have been confirmed by its last breath.

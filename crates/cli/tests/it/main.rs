@@ -5,6 +5,8 @@ static MACHINE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
 mod canaries;
 mod commands;
+mod conformance;
 mod kill;
 mod ledger;
+mod proxy;
 mod recovery;

@@ -17,4 +17,5 @@ mod queues;
 mod streams;
 mod support;
 mod talk;
+mod transfers;
 mod waiting;

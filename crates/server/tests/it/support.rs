@@ -230,6 +230,11 @@ impl TestCluster {
         Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy()
     }
 
+    /// Where clients reach a node.
+    pub fn client_address(&self, id: u64) -> String {
+        format!("http://{}", self.slots[&id].config.client.listen)
+    }
+
     pub fn queues(&self, id: u64) -> QueuesClient<Channel> {
         QueuesClient::new(self.channel(id))
     }

@@ -1,0 +1,159 @@
+"""Single calls: what is repeated, under which id, and what is said when no answer comes."""
+
+from __future__ import annotations
+
+import re
+import unittest
+from pathlib import Path
+from typing import Any, List
+
+import grpc
+
+import fake
+import phalanx
+from phalanx import aio
+from phalanx._core import rpc, status
+from phalanx._core.backoff import Backoff
+from phalanx.v1 import admin_pb2, messages_pb2
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "errors" / "README.md"
+
+
+class Calls(unittest.TestCase):
+    @fake.on_the_loop
+    async def test_a_send_is_repeated_under_its_id_until_it_is_answered(self) -> None:
+        ids: List[bytes] = []
+
+        async def send(request: messages_pb2.SendRequest, context: Any) -> messages_pb2.SendResponse:
+            ids.append(request.request_id)
+            if len(ids) == 1:
+                await fake.refuse(context, grpc.StatusCode.UNAVAILABLE, "NO_LEADER", 10)
+            if len(ids) == 2:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "a proxy that nobody knows")
+            return messages_pb2.SendResponse(first_sequence=7, count=1)
+
+        node = fake.Node()
+        node.unary(rpc.SEND, send)
+        async with node, aio.Client([node.address]) as client:
+            self.assertEqual(await client.send("q", b"x"), phalanx.Sent(7))
+        self.assertEqual(len(ids), 3)
+        self.assertEqual(len(set(ids)), 1)
+        self.assertEqual(len(ids[0]), 16)
+
+    @fake.on_the_loop
+    async def test_a_refusal_after_a_lost_answer_leaves_the_outcome_open(self) -> None:
+        calls: List[bytes] = []
+
+        async def send(request: messages_pb2.SendRequest, context: Any) -> messages_pb2.SendResponse:
+            calls.append(request.request_id)
+            if len(calls) == 1:
+                await context.abort(grpc.StatusCode.UNKNOWN, "lost")
+            await fake.refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 70)
+            raise AssertionError
+
+        node = fake.Node()
+        node.unary(rpc.SEND, send)
+        async with node, aio.Client([node.address]) as client:
+            with self.assertRaises(phalanx.OutcomeUnknown):
+                await client.send("q", b"x")
+            with self.assertRaises(phalanx.QueueFull) as full:
+                await client.send("q", b"x")
+        self.assertTrue(full.exception.retryable)
+        self.assertEqual(full.exception.retry_after, 0.07)
+
+    @fake.on_the_loop
+    async def test_a_purge_whose_answer_is_lost_is_not_repeated(self) -> None:
+        calls: List[int] = []
+
+        async def purge(_request: Any, context: Any) -> admin_pb2.PurgeQueueResponse:
+            calls.append(1)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "reset")
+            raise AssertionError
+
+        node = fake.Node()
+        node.unary(rpc.PURGE_QUEUE, purge)
+        async with node, aio.Client([node.address]) as client:
+            with self.assertRaises(phalanx.OutcomeUnknown):
+                await client.admin.purge_queue("q")
+        self.assertEqual(len(calls), 1)
+
+    @fake.on_the_loop
+    async def test_a_node_that_cannot_be_reached_has_done_nothing(self) -> None:
+        async with fake.Node() as gone:
+            pass
+        client = aio.Client([gone.address], request_deadline=0.5)
+        with self.assertRaises(phalanx.Unavailable):
+            await client.admin.purge_queue("q")
+        await client.close()
+
+    @fake.on_the_loop
+    async def test_another_node_is_asked_when_one_is_gone(self) -> None:
+        async with fake.Node() as gone:
+            pass
+
+        async def send(_request: Any, _context: Any) -> messages_pb2.SendResponse:
+            return messages_pb2.SendResponse(first_sequence=1, count=1)
+
+        node = fake.Node()
+        node.unary(rpc.SEND, send)
+        async with node, aio.Client([gone.address, node.address]) as client:
+            self.assertEqual((await client.send("q", b"x")).sequence, 1)
+
+    @fake.on_the_loop
+    async def test_the_leader_is_asked_directly_once_it_is_known(self) -> None:
+        seen: List[str] = []
+
+        async def topology(_request: Any, _context: Any) -> admin_pb2.TopologyResponse:
+            seen.append("topology")
+            nodes = [admin_pb2.NodeAddress(node=2, client_address=leader.address)]
+            return admin_pb2.TopologyResponse(nodes=nodes, leader_node=2)
+
+        async def send(_request: Any, _context: Any) -> messages_pb2.SendResponse:
+            seen.append("leader")
+            return messages_pb2.SendResponse(first_sequence=1, count=1)
+
+        leader, seed = fake.Node(), fake.Node()
+        leader.unary(rpc.SEND, send)
+        seed.unary(rpc.TOPOLOGY, topology)
+        async with leader, seed:
+            client = aio.Client([seed.address])
+            await client.send("q", b"x")
+            await client.send("q", b"x")
+            await client.close()
+        self.assertEqual(seen, ["topology", "leader", "leader"])
+
+
+class Statuses(unittest.TestCase):
+    def test_every_reason_of_the_documentation_has_a_meaning(self) -> None:
+        reasons = set(re.findall(r"^\| `([A-Z_]+)` \| `", DOCS.read_text(), re.M))
+        self.assertGreater(len(reasons), 20)
+        self.assertEqual(reasons - status.REASONS.keys(), set())
+
+    def test_an_unknown_reason_is_refused_and_named(self) -> None:
+        failure = status.from_stream(messages_pb2.Failure(reason="NEW", message="m", retry_delay_ms=50))
+        self.assertEqual((failure.kind, failure.error.reason), (status.Kind.REFUSED, "NEW"))
+        self.assertTrue(failure.error.retryable)
+
+    @fake.on_the_loop
+    async def test_a_reason_of_another_domain_leaves_the_outcome_open(self) -> None:
+        async def purge(_request: Any, context: Any) -> admin_pb2.PurgeQueueResponse:
+            await fake.refuse_as(context, grpc.StatusCode.UNAVAILABLE, "NOT_LEADER", "elsewhere", 0)
+            raise AssertionError
+
+        node = fake.Node()
+        node.unary(rpc.PURGE_QUEUE, purge)
+        async with node, aio.Client([node.address]) as client:
+            with self.assertRaises(phalanx.OutcomeUnknown):
+                await client.admin.purge_queue("q")
+
+    def test_pauses_grow_to_the_bound(self) -> None:
+        backoff = Backoff()
+        self.assertLessEqual(backoff.next(None), 0.02)
+        pauses = [backoff.next(None) for _ in range(50)]
+        self.assertTrue(all(0.25 <= pause <= 0.5 for pause in pauses[10:]))
+        self.assertGreater(len(set(pauses[10:])), 1)
+        self.assertLessEqual(backoff.next(60.0), 5.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
