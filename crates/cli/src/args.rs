@@ -17,9 +17,11 @@ pub use message::{ConsumeArgs, ReceiveArgs, SendArgs};
 pub use queue::{ApplyArgs, GroupOrder, GroupsArgs, PeekArgs, QueueCommand, SettingsArgs};
 pub use run::{BenchArgs, DemoArgs, DevArgs, ServerArgs, Workload};
 
+const STATUSES: &str = "Exit status: 0 done, 1 failed, 2 wrong command line, 3 outcome unknown; `check` has those of monitoring plugins.";
+
 /// A replicated message queue: nothing acknowledged is ever lost, order is exact.
 #[derive(Debug, Parser)]
-#[command(name = "phalanx", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "phalanx", version, max_term_width = 100, disable_help_subcommand = true, after_help = STATUSES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -79,10 +79,11 @@ pub struct ConsumeArgs {
     /// Wait for more when the queue is empty; without it (and without --count) stop there.
     #[arg(long)]
     pub follow: bool,
-    /// Run this command by `sh -c` for each message, its body on standard input: exit 0 acknowledges, anything else returns it.
+    /// Run this command by `sh -c` for each message, one at a time, its body on standard input: exit 0 acknowledges, anything else returns
+    /// it. It finds PHALANX_SEQUENCE, PHALANX_TOKEN, PHALANX_ATTEMPT and PHALANX_GROUP in its environment.
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
-    /// Most messages in hand.
+    /// Most messages in hand; with --exec always 1.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub window: u32,
     /// Name shown in `queue info`.
