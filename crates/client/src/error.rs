@@ -45,7 +45,7 @@ pub enum Error {
     /// The queue is at its limit of messages or bytes. Nothing was appended: send again when consumers have made room, or
     /// raise the limit.
     #[error(
-        "queue is full: {message} (nothing was sent; let consumers make room, or raise the queue's limit)"
+        "{message} (nothing was sent; let consumers make room, or raise the queue's limit)"
     )]
     QueueFull {
         /// As the server put it.
