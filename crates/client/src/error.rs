@@ -44,9 +44,7 @@ pub enum Error {
     },
     /// The queue is at its limit of messages or bytes. Nothing was appended: send again when consumers have made room, or
     /// raise the limit.
-    #[error(
-        "{message} (nothing was sent; let consumers make room, or raise the queue's limit)"
-    )]
+    #[error("{message} (nothing was sent; let consumers make room, or raise the queue's limit)")]
     QueueFull {
         /// As the server put it.
         message: String,
