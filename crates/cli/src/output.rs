@@ -132,6 +132,11 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// `1 message`, `2,000 messages`.
+pub fn messages(count: u64) -> String {
+    format!("{} message{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
 /// Milliseconds for people: `950 ms`, `12.3 s`, `4 min 10 s`, `3 h 2 min`, `5 d 1 h`.
 pub fn duration(ms: u64) -> String {
     match ms {

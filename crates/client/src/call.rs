@@ -57,14 +57,15 @@ impl Shared {
                     Error::Unavailable { message: "no node answered".into() },
                 ));
             };
-            let until = call.deadline.min(Instant::now() + call.attempt_max);
+            let begin = Instant::now();
+            let until = call.deadline.min(begin + call.attempt_max);
             let failure = match tokio::time::timeout_at(until, rpc(target.clone(), until)).await {
                 Ok(Ok(response)) => {
                     self.router.worked(&target);
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) => Failure::from_status(&status),
-                Err(_) => Failure::stalled(&target.address, call.attempt_max),
+                Err(_) => Failure::stalled(&target.address, until - begin),
             };
             self.note(call.queue, &target, &failure);
             maybe |= failure.class == Class::Maybe;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::args::{Common, ConsumeArgs, Output};
 use crate::command::connect;
 use crate::command::send::hint;
-use crate::output::{self, Failure, Outcome, thousands};
+use crate::output::{self, Failure, Outcome, messages};
 use crate::print;
 
 /// With neither --follow nor --count: after this long without a message the queue is asked whether it is empty.
@@ -39,7 +39,7 @@ pub async fn run(args: ConsumeArgs, common: &Common) -> Outcome {
     // A clean goodbye gives back at once what is still in hand.
     let closed = consumer.close().await.map_err(Failure::from);
     if common.output == Output::Table && outcome.is_ok() {
-        output::note(&format!("{} messages acknowledged", thousands(session.done)));
+        output::note(&format!("{} acknowledged", messages(session.done)));
     }
     outcome.and(closed)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::{Common, Output, QueueCommand, SettingsArgs};
 use crate::command::connect;
 use crate::command::look::{self, ConsumerJson};
-use crate::output::{self, Failure, Outcome, duration, millis, pairs, show, table, thousands};
+use crate::output::{self, Failure, Outcome, duration, messages, millis, pairs, show, table, thousands};
 use crate::print;
 
 /// A queue, as `--output json` shows it.
@@ -90,7 +90,7 @@ pub async fn run(command: QueueCommand, common: &Common) -> Outcome {
             confirm(yes, &format!("Remove all messages of queue {name}?"))?;
             let removed = admin.purge_queue(&name).await.map_err(unknown_purge)?;
             show(common.output, &serde_json::json!({ "purged": name, "removed": removed }), || {
-                format!("{} messages removed from queue {name}", thousands(removed))
+                format!("{} removed from queue {name}", messages(removed))
             })
         }
     }

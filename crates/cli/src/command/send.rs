@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Common, SendArgs};
 use crate::command::connect;
-use crate::output::{Failure, Outcome, show, thousands};
+use crate::output::{Failure, Outcome, messages, show, thousands};
 use crate::{print, progress};
 
 /// Largest body that is read at all, bytes; the queue's own limit is usually smaller.
@@ -110,7 +110,7 @@ async fn lines(args: &SendArgs, common: &Common) -> Outcome {
     };
     producer.close().await?;
     show(common.output, &serde_json::json!({ "sent": count }), || {
-        format!("{} messages sent, all confirmed: on disk on a majority of nodes", thousands(count))
+        format!("{} sent, all confirmed: on disk on a majority of nodes", messages(count))
     })
 }
 
@@ -169,9 +169,18 @@ async fn pump(
     match failed.map(Failure::from).or(refused) {
         None => Ok(count),
         Some(failure) => Err(Failure {
-            message: format!("{} (the first {} lines were sent)", failure.message, thousands(count)),
+            message: format!("{} (before it, {} sent)", failure.message, sent_before(count)),
             code: failure.code,
         }),
+    }
+}
+
+/// How far it came.
+fn sent_before(count: u64) -> String {
+    match count {
+        0 => "nothing was".to_owned(),
+        1 => "the first line was".to_owned(),
+        _ => format!("the first {} lines were", thousands(count)),
     }
 }
 

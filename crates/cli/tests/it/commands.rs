@@ -171,7 +171,7 @@ async fn messages_can_be_looked_at_moved_and_described_as_json() {
     assert_eq!(strip(&copied), strip(&moved));
     shell
         .feed("send copy --json", "{\"body\":\"good\"}\n{}\n")
-        .fails(1, &["line 2 is no message", "first 1 lines"]);
+        .fails(1, &["line 2 is no message", "the first line was sent"]);
     cluster.stop().await.expect("a clean end");
 }
 
