@@ -52,8 +52,8 @@ async def refuse_as(
 class Node:
     """Serves what it is told to; it knows no leader, so that calls come to it."""
 
-    def __init__(self) -> None:
-        asyncio.set_event_loop(LOOP)
+    def __init__(self, loop: asyncio.AbstractEventLoop = LOOP) -> None:
+        asyncio.set_event_loop(loop)
         self.server = grpc.aio.server()
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self._services: Dict[str, Dict[str, grpc.RpcMethodHandler]] = {}
