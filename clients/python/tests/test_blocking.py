@@ -22,11 +22,10 @@ class Blocking(unittest.TestCase):
         self.held = threading.Event()
 
         async def start() -> fake.Node:
-            node = fake.Node(asyncio.get_running_loop())
+            node = fake.Node()
             node.stream(rpc.SEND_STREAM, self.serve)
             return await node.__aenter__()
 
-        # The scripted node lives on the loop of the clients: gRPC is at its best with a single one.
         self.node = loop.run(start())
 
     def tearDown(self) -> None:
