@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any, List, Optional, Union
 
-from phalanx import errors, limits
+from phalanx import errors
 from phalanx._core import rpc, status, verdict
 from phalanx._core.backoff import Backoff
 from phalanx._core.bell import Bell
