@@ -47,7 +47,7 @@ class Scenario:
                 else:
                     assert wanted is None, f"expected {wanted}, got success"
             except Exception as error:
-                raise AssertionError(f"step {place + 1}, {step}: {error}") from error
+                raise AssertionError(f"step {place + 1}, {step}: {error or repr(error)}") from error
 
     def end(self) -> None:
         for handle in (*self.streams.values(), *self.receivers.values()):

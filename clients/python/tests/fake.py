@@ -11,20 +11,27 @@ import grpc.aio
 from google.protobuf import any_pb2, duration_pb2
 
 from phalanx._core import rpc, status_pb2
+from phalanx.blocking import loop
 from phalanx.v1 import admin_pb2, messages_pb2
-
-#: All tests of a process share it: gRPC keeps its poller for the loop that it met first.
-LOOP = asyncio.new_event_loop()
 
 
 def on_the_loop(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
-    """Makes a test of a coroutine."""
+    """Makes a test of a coroutine. All run on the loop of the blocking clients: gRPC is at its best with a single one."""
 
     @functools.wraps(test)
     def run(case: Any) -> None:
-        LOOP.run_until_complete(test(case))
+        loop.run(test(case))
 
     return run
+
+
+def _on_the_loop(make: Callable[[], Any]) -> Any:
+    """Makes something there: the tests themselves run there, their `setUp` does not."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return loop.on_loop(make)
+    return make()
 
 
 Unary = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
@@ -53,8 +60,7 @@ class Node:
     """Serves what it is told to; it knows no leader, so that calls come to it."""
 
     def __init__(self) -> None:
-        asyncio.set_event_loop(LOOP)
-        self.server = grpc.aio.server()
+        self.server = _on_the_loop(grpc.aio.server)
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self._services: Dict[str, Dict[str, grpc.RpcMethodHandler]] = {}
         self.unary(rpc.TOPOLOGY, self._topology)

@@ -15,8 +15,6 @@ import phalanx
 PATIENCE_S = 60.0
 #: The lease of a load's deliveries: longer than any fail-over, seconds.
 LEASE_S = 120.0
-#: Producers pause so long after each send, seconds: the kill shall come while they send.
-PACE_S = 0.001
 #: One look for a message, seconds.
 LOOK_S = 0.2
 
@@ -75,7 +73,6 @@ class Load:
                 future = handle.enqueue(self._message(producer, number))
                 future.add_done_callback(lambda _: self._counted())
                 futures.append(future)
-                time.sleep(PACE_S)
         with self.lock:
             self.confirmed[producer] = [(f"{producer}/{n}", f.result().sequence) for n, f in enumerate(futures)]
 

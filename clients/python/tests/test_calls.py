@@ -122,6 +122,38 @@ class Calls(unittest.TestCase):
             await client.close()
         self.assertEqual(seen, ["topology", "leader", "leader"])
 
+    @fake.on_the_loop
+    async def test_the_seed_forwards_when_the_leader_cannot_be_reached(self) -> None:
+        async with fake.Node() as gone:
+            pass
+        seen: List[str] = []
+
+        async def topology(_request: Any, _context: Any) -> admin_pb2.TopologyResponse:
+            nodes = [admin_pb2.NodeAddress(node=2, client_address=gone.address)]
+            return admin_pb2.TopologyResponse(nodes=nodes, leader_node=2)
+
+        async def send(_request: Any, _context: Any) -> messages_pb2.SendResponse:
+            seen.append("seed")
+            return messages_pb2.SendResponse(first_sequence=1, count=1)
+
+        async def serve(_requests: Any, context: Any) -> None:
+            await context.send_initial_metadata(())
+            await context.read()
+            while (frame := await context.read()) is not grpc.aio.EOF:
+                await context.write(fake.confirmed(*((number, number) for number, _ in fake.numbers(frame))))
+
+        seed = fake.Node()
+        seed.unary(rpc.TOPOLOGY, topology)
+        seed.unary(rpc.SEND, send)
+        seed.stream(rpc.SEND_STREAM, serve)
+        async with seed:
+            client = aio.Client([seed.address])
+            await client.send("q", b"x")
+            async with await client.producer("q") as producer:
+                self.assertEqual((await producer.send(b"y")).sequence, 1)
+            await client.close()
+        self.assertEqual(seen, ["seed"])
+
 
 class Statuses(unittest.TestCase):
     def test_every_reason_of_the_documentation_has_a_meaning(self) -> None:

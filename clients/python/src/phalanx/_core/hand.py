@@ -54,10 +54,13 @@ class Hand:
         self._max_processing = max_processing
 
     def next(self) -> Optional[Arrived]:
-        """The next delivery for the application, if one is here."""
+        """The next delivery for the application, if one is here. Also from another thread: taking is atomic."""
         now = time.monotonic()
-        while self._ready:
-            delivery, lease = self._ready.popleft()
+        while True:
+            try:
+                delivery, lease = self._ready.popleft()
+            except IndexError:
+                return None
             if lease.lost_reason is not None:
                 lease.let_go = True
                 continue
@@ -65,7 +68,6 @@ class Hand:
             if held is not None:
                 held.extend_until = self._until(now)
             return delivery, lease
-        return None
 
     def _until(self, now: float) -> Optional[float]:
         return None if self._max_processing is None else now + self._max_processing

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any, List, Optional, Union
 
-from phalanx import errors, limits
+from phalanx import errors
 from phalanx._core import rpc, status, verdict
 from phalanx._core.backoff import Backoff
 from phalanx._core.bell import Bell
@@ -49,16 +49,26 @@ class Producing:
         """Takes messages as soon as there is room; their confirmation."""
         window = self.window
         item = window.item(messages, single)
-        if self._line.locked() or not window.has_room(item):
+        if self._line.locked() or not window.has_room(len(messages), item.bytes):
             # Whoever is first in line waits no longer than its deadline, so that the line moves.
             async with self._line:
-                while not window.has_room(item) and not window.closed:
+                while not window.has_room(len(messages), item.bytes) and not window.closed:
                     if not await self._room.wait(max(item.deadline - time.monotonic(), 0)):
                         raise not_sent()
         if window.closed:
             raise errors.Closed("the producer was closed")
         window.push(item)
         self._work.ring()
+        return item.future
+
+    def take(self, messages: List[pb.Message], single: bool, size: int) -> asyncio.Future[Any]:
+        """Takes messages for which somebody else has seen that there is room; their confirmation."""
+        item = self.window.item(messages, single, size)
+        if self.window.closed:
+            item.fail(errors.Closed("the producer was closed"))
+        else:
+            self.window.push(item)
+            self._work.ring()
         return item.future
 
     async def flush(self) -> None:

@@ -118,7 +118,7 @@ class Target:
     async def unary(self, method: Method[Request, Response], request: Request, timeout: float) -> Response:
         """One call. Raises `AioRpcError` or `NotConnected`."""
         await asyncio.wait_for(self.ready(), timeout)
-        call = self._channel.unary_unary(
+        call: Any = self._channel.unary_unary(
             method.path,
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
@@ -128,13 +128,13 @@ class Target:
 
     def stream(self, method: Method[Request, Response]) -> grpc.aio.StreamStreamCall[Request, Response]:
         """A call that streams both ways. `ready` comes first."""
-        call = self._channel.stream_stream(
+        call: Any = self._channel.stream_stream(
             method.path,
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        stream: Any = call()
-        return stream  # type: ignore[no-any-return]
+        stream: grpc.aio.StreamStreamCall[Request, Response] = call()
+        return stream
 
     async def close(self) -> None:
         """Ends the connection and whatever is under way on it."""

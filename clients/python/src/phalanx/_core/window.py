@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Deque, Iterator, List, Optional
+from typing import Any, Deque, Iterator, List, Optional, Tuple
 
 from phalanx import errors, limits
 from phalanx.message import Sent, size_of
@@ -124,17 +124,20 @@ class Window:
         self.first_error: Optional[errors.Error] = None
         self.closed = False
 
-    def item(self, messages: List[pb.Message], single: bool) -> Item:
-        """What is to be enqueued. Must be called on the event loop."""
-        size = check(messages)
+    def item(self, messages: List[pb.Message], single: bool, size: Optional[int] = None) -> Item:
+        """What is to be enqueued; `size` if it was checked before. Must be called on the event loop."""
+        size = check(messages) if size is None else size
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieved)
         return Item(messages, size, single, time.monotonic() + self.bounds.send_deadline, future)
 
-    def has_room(self, item: Item) -> bool:
-        """Whether the window takes it now: one item is always allowed."""
-        messages = self.used_messages == 0 or self.used_messages + len(item.messages) <= self.bounds.messages
-        return messages and (self.used_bytes == 0 or self.used_bytes + item.bytes <= self.bounds.bytes)
+    def has_room(self, messages: int, size: int, ahead: Tuple[int, int] = (0, 0)) -> bool:
+        """Whether the window takes so much now, behind what is `ahead` of it (messages, bytes): one item is always
+        allowed. Also from another thread."""
+        used_messages, used_bytes = self.used_messages + ahead[0], self.used_bytes + ahead[1]
+        if used_messages and used_messages + messages > self.bounds.messages:
+            return False
+        return used_bytes == 0 or used_bytes + size <= self.bounds.bytes
 
     def push(self, item: Item) -> None:
         """Takes it."""

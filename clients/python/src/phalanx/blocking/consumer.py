@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from types import TracebackType
 from typing import List, Optional, Type
 
@@ -83,6 +84,7 @@ class Consumer:
 
     def __init__(self, core: Consuming) -> None:
         self._core = core
+        self._lock = threading.Lock()
 
     @property
     def id(self) -> bytes:
@@ -96,7 +98,10 @@ class Consumer:
 
     def next(self, timeout: Optional[float] = None) -> Optional[Delivery]:
         """The next delivery; `None`: none came within `timeout` seconds, or there will be no more."""
-        arrived = loop.run(self._core.next(timeout))
+        with self._lock:
+            arrived = self._core.hand.next()
+        if arrived is None:
+            arrived = loop.run(self._core.next(timeout))
         return None if arrived is None else Delivery(*arrived, self._core)
 
     def set_window(self, messages: int, size: int) -> None:

@@ -87,6 +87,11 @@ def on_loop(function: Callable[[], Result]) -> Result:
     return run(call())
 
 
+def soon(function: Callable[[], None]) -> None:
+    """Runs a function on the loop soon, after all that was asked before. It must not raise."""
+    _background.loop().call_soon_threadsafe(function)
+
+
 def ask(function: Callable[[], asyncio.Future[Result]]) -> concurrent.futures.Future[Result]:
     """Runs a function on the loop soon, after all that was asked before; the result of the future that it gives."""
     promise: concurrent.futures.Future[Result] = concurrent.futures.Future()
@@ -97,7 +102,7 @@ def ask(function: Callable[[], asyncio.Future[Result]]) -> concurrent.futures.Fu
         except Exception as error:
             promise.set_exception(error)
 
-    _background.loop().call_soon_threadsafe(start)
+    soon(start)
     return promise
 
 

@@ -16,8 +16,8 @@ use super::step::Load;
 
 /// Longer than any fail-over.
 const LEASE: Duration = Duration::from_secs(120);
-/// Producers pause so long after each send: the kill shall come while they send.
-const PACE: Duration = Duration::from_millis(1);
+/// Pause between two looks at how far the load is.
+const GLANCE: Duration = Duration::from_millis(1);
 /// One look for a message.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -61,7 +61,7 @@ pub async fn run(client: &Client, cluster: &mut LocalCluster, queue: &str, load:
     }
     let begin = Instant::now();
     while work.confirmed() < everything / 3 && begin.elapsed() < PATIENCE {
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(GLANCE).await;
     }
     check(work.confirmed() < everything, || "the load was over before its middle".into())?;
     if load.kill {
@@ -111,7 +111,6 @@ impl Work {
             for number in 0..self.load.messages {
                 let confirmation = handle.enqueue(Self::message(producer, number)).await?;
                 sender.try_send((number, confirmation)).expect("there is room for all");
-                tokio::time::sleep(PACE).await;
             }
             drop(sender);
             Ok(())
