@@ -138,8 +138,8 @@ impl Receiver {
         });
         let now = Instant::now();
         let deliveries = response.deliveries.into_iter().map(|delivery| {
-            let deadline = now + Duration::from_millis(delivery.lease_left_ms);
-            let lease = Arc::new(Lease::new(delivery.token, deadline));
+            let given = Duration::from_millis(delivery.lease_left_ms);
+            let lease = Arc::new(Lease::new(delivery.token, now + given, given));
             Delivery::new(delivery, lease, self.desk.clone(), Some(self.task.clone()))
         });
         Ok(deliveries.collect())

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::delivery::ReturnReason;
 use super::lease::Lease;
 use crate::error::Error;
 use crate::limits;
@@ -313,6 +314,8 @@ impl Op {
         match (self.action, result) {
             (Action::Extend { lease_ms }, v1::SettleResult::Extended) => {
                 let answer = Answer::Extended { token, written_at: self.written_at, lease_ms };
+                let lease = if lease_ms == 0 { self.lease.given } else { Duration::from_millis(lease_ms) };
+                self.lease.set_deadline(self.written_at + lease);
                 self.resolve(Ok(()), ledger);
                 answer
             }
@@ -321,6 +324,10 @@ impl Op {
             | (Action::Reject, v1::SettleResult::Rejected) => {
                 self.resolve(Ok(()), ledger);
                 Answer::Over { token, lost: false }
+            }
+            (Action::Extend { .. }, _) => {
+                self.lease.lose(ReturnReason::Expired);
+                self.passed_over(ledger)
             }
             // Another settle of the same delivery came first.
             _ => self.passed_over(ledger),

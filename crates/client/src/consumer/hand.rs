@@ -129,7 +129,7 @@ impl Hand {
                 result = Err("more deliveries than the window allows");
                 break;
             }
-            let lease = Arc::new(Lease::new(delivery.token, deadline));
+            let lease = Arc::new(Lease::new(delivery.token, deadline, state.lease));
             let extend_until = self.max_processing.map(|max| now + max);
             let held = Held { lease: lease.clone(), extend_until, extending: false };
             state.held.insert(delivery.token, held);

@@ -1,6 +1,7 @@
 //! The lease of one delivery, as its holder and its consumer's task share it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,6 +11,8 @@ use super::delivery::ReturnReason;
 
 pub(crate) struct Lease {
     pub(crate) token: u64,
+    /// What it was given for: what an extension without a length of its own asks for.
+    pub(crate) given: Duration,
     /// By the local clock: the server's is never later, as it counted from before the delivery was written.
     deadline: Mutex<Instant>,
     lost: Mutex<Option<ReturnReason>>,
@@ -21,9 +24,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(token: u64, deadline: Instant) -> Self {
+    /// A lease that lasts `given` from now, or a little less.
+    pub(crate) fn new(token: u64, deadline: Instant, given: Duration) -> Self {
         Self {
             token,
+            given,
             deadline: Mutex::new(deadline),
             lost: Mutex::new(None),
             changed: Notify::new(),

@@ -97,3 +97,21 @@ async fn a_dropped_broker_is_gone_and_its_clients_are_told() {
     let error = client.send("q", ["late"]).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. }), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_holds_knows_of_its_extensions() {
+    let lease = Some(Duration::from_secs(10));
+    let (_broker, client) = with_queue(QueueSettings { lease, ..QueueSettings::default() }).await;
+    client.send("q", ["slow"]).await.unwrap();
+    let held = client.receiver("q").receive(1, Duration::ZERO).await.unwrap().pop().expect("it was sent");
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        held.extend(None).await.unwrap();
+        assert!(!held.is_lost() && held.lease_left() > Duration::from_secs(8), "{:?}", held.lease_left());
+    }
+    held.extend(Some(Duration::from_secs(60))).await.unwrap();
+    assert!(held.lease_left() > Duration::from_secs(50));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(matches!(held.extend(None).await, Err(Error::LeaseOver { .. })));
+    assert!(held.is_lost());
+}
