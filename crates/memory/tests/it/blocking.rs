@@ -12,10 +12,10 @@ fn broker() -> (ClientBuilder, mpsc::Sender<()>) {
     let (told, builder) = mpsc::channel();
     let (stop, stopped) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let broker = runtime.block_on(MemoryBroker::start()).unwrap();
-        told.send(broker.client_builder()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread can be started");
+        let broker = runtime.block_on(MemoryBroker::start()).expect("nothing is in its way");
+        told.send(broker.client_builder()).expect("the test waits for it");
         // Its sender is dropped when the test is over.
         let _ = stopped.recv();
     });
