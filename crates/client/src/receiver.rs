@@ -31,8 +31,8 @@ const SETTLES_POLL: Duration = Duration::from_millis(20);
 /// Leases of its deliveries are *not* extended by themselves; [`Delivery::extend`] does. Settles are written by a task
 /// of the receiver's, which lives as long as the receiver, its deliveries, and what their settles returned.
 ///
-/// ```no_run
-/// # async fn example(client: phalanx_client::Client) -> Result<(), phalanx_client::Error> {
+/// ```
+/// # phalanx_memory::example(async |client| {
 /// use std::time::Duration;
 ///
 /// let receiver = client.receiver("orders");
@@ -40,7 +40,7 @@ const SETTLES_POLL: Duration = Duration::from_millis(20);
 ///     delivery.ack().await?;
 /// }
 /// # Ok(())
-/// # }
+/// # });
 /// ```
 pub struct Receiver {
     shared: Arc<Shared>,

@@ -58,3 +58,20 @@ mod broker;
 mod network;
 
 pub use broker::{MemoryBroker, StartError};
+
+/// Runs an example of the documentation against a broker that has a queue `orders` with one message.
+///
+/// # Panics
+/// When the example fails.
+#[doc(hidden)]
+pub fn example(example: impl AsyncFnOnce(phalanx_client::Client) -> Result<(), phalanx_client::Error>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("examples run where a runtime can be made").block_on(async {
+        let broker = MemoryBroker::start().await.expect("nothing is in its way");
+        let client = broker.client().await.expect("it runs");
+        let made = client.admin().create_queue("orders", phalanx_client::QueueSettings::default()).await;
+        made.expect("a new queue");
+        client.send("orders", ["three anvils"]).await.expect("it takes a message");
+        example(client).await.expect("the example works");
+    });
+}

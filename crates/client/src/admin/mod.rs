@@ -19,15 +19,15 @@ use crate::limits;
 
 /// Creates, changes, lists and deletes queues, and looks at the cluster.
 ///
-/// ```no_run
-/// # async fn example(client: phalanx_client::Client) -> Result<(), phalanx_client::Error> {
+/// ```
+/// # phalanx_memory::example(async |client| {
 /// use phalanx_client::QueueSettings;
 ///
 /// let admin = client.admin();
-/// admin.create_queue("orders", QueueSettings { strict: true, ..QueueSettings::default() }).await?;
-/// println!("{} waiting", admin.queue_info("orders").await?.ready);
+/// admin.create_queue("audit", QueueSettings { strict: true, ..QueueSettings::default() }).await?;
+/// println!("{} waiting", admin.queue_info("audit").await?.ready);
 /// # Ok(())
-/// # }
+/// # });
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admin {

@@ -37,14 +37,14 @@ use worker::Worker;
 
 /// Sets a [`Consumer`] up.
 ///
-/// ```no_run
-/// # async fn example(client: phalanx_client::Client) -> Result<(), phalanx_client::Error> {
+/// ```
+/// # phalanx_memory::example(async |client| {
 /// use std::time::Duration;
 ///
 /// let consumer = client.consumer("orders").name("billing-3").window(32).lease(Duration::from_secs(60)).open().await?;
 /// # drop(consumer);
 /// # Ok(())
-/// # }
+/// # });
 /// ```
 #[must_use]
 pub struct ConsumerBuilder {

@@ -28,12 +28,12 @@ use window::{Window, WindowLimits};
 
 /// Sets a [`Producer`] up.
 ///
-/// ```no_run
-/// # async fn example(client: phalanx_client::Client) -> Result<(), phalanx_client::Error> {
+/// ```
+/// # phalanx_memory::example(async |client| {
 /// let producer = client.producer("orders").window(256).open().await?;
 /// # drop(producer);
 /// # Ok(())
-/// # }
+/// # });
 /// ```
 #[must_use]
 pub struct ProducerBuilder {
@@ -188,8 +188,9 @@ impl Producer {
     /// them would get too ([`Error::Closed`], [`Error::QueueGone`], [`Error::QueueNotFound`], [`Error::Denied`]) no more
     /// is taken, what was taken is still told, and the stream ends.
     ///
-    /// ```no_run
-    /// # async fn example(producer: phalanx_client::Producer) -> Result<(), phalanx_client::Error> {
+    /// ```
+    /// # phalanx_memory::example(async |client| {
+    /// # let producer = client.producer("orders").open().await?;
     /// use futures::{TryStreamExt as _, stream};
     ///
     /// let messages = (0..10_000).map(|i| format!("order {i}"));
@@ -198,7 +199,7 @@ impl Producer {
     ///     println!("at {}", sent.sequence);
     /// }
     /// # Ok(())
-    /// # }
+    /// # });
     /// ```
     pub fn send_all<S>(&self, messages: S) -> SendAll<S>
     where
