@@ -16,6 +16,7 @@ use phalanx_state_machine::command::{
     Bootstrap, Command, CommandKind, ConfirmQueue, DropQueue, GroupRow, NodeRow, PutQueue, ReplicaRow,
 };
 use phalanx_state_machine::ids::QueueUid;
+use phalanx_state_machine::limits;
 use phalanx_state_machine::reply::{Rejection, Reply};
 use prost::Message as _;
 use tokio::sync::Semaphore;
@@ -180,6 +181,7 @@ async fn carry_out(state: &NodeState, entry: &QueueEntry) -> Result<(), Status> 
             namespace: entry.namespace.clone(),
             name: entry.name.clone(),
             settings: entry.settings.clone(),
+            first_token: limits::first_token(entry.uid),
         })
     };
     let command = Command::from(command);

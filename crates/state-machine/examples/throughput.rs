@@ -26,7 +26,14 @@ impl Bench {
     fn new(strict: bool) -> Self {
         let mut bench = Self { machine: Machine::shard(1), index: 0, now_ms: 1_700_000_000_000 };
         let settings = QueueSettings { strict, ..QueueSettings::default() };
-        let put = PutQueue { uid: 1, version: 1, namespace: "default".into(), name: "q".into(), settings };
+        let put = PutQueue {
+            uid: 1,
+            version: 1,
+            namespace: "default".into(),
+            name: "q".into(),
+            settings,
+            first_token: 1,
+        };
         bench.apply(vec![CommandKind::PutQueue(put)]);
         bench
     }

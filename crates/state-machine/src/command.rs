@@ -156,6 +156,10 @@ pub struct PutQueue {
     /// All of them.
     #[prost(message, required, tag = "5")]
     pub settings: QueueSettings,
+    /// For a queue that is not there yet: its first token, cut to 1 to [`FIRST_TOKEN_MAX`](crate::limits::FIRST_TOKEN_MAX). What creates
+    /// queues gives each [`first_token`](crate::limits::first_token) of its uid.
+    #[prost(uint64, tag = "6")]
+    pub first_token: Token,
 }
 
 /// See [`CommandKind::DropQueue`]. Repeating it is answered as done.

@@ -42,7 +42,8 @@ pub type QueueUid = u64;
 /// Place of a message in its queue: from 1, strictly rising, never reused.
 pub type Sequence = u64;
 
-/// Fencing token of one delivery: from 1, strictly rising per queue, never reused.
+/// Fencing token of one delivery: strictly rising per queue, never reused, not even by a namesake: see
+/// [`first_token`](crate::limits::first_token).
 pub type Token = u64;
 
 /// Machine time, milliseconds since the Unix epoch. Never goes back.

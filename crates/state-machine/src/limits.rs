@@ -5,6 +5,7 @@
 //! feature level.
 
 use crate::command::QueueSettings;
+use crate::ids::{QueueUid, Token};
 
 /// Most messages of one send.
 pub const SEND_MESSAGES_MAX: usize = 16_384;
@@ -70,6 +71,14 @@ pub const HELD_TOKENS_MAX: usize = 65_536;
 /// Answers remembered for each consumer, at least.
 pub const ANSWERS_MIN: usize = 65_536;
 
+/// Tokens that are set aside for each queue. One that gives more goes on into those of the next uid: then only a namesake that was given
+/// that very uid could meet them.
+pub const TOKENS_PER_QUEUE: u64 = 1 << 40;
+/// Queues whose tokens do not overlap; the one after these has the first one's again.
+pub const TOKEN_RANGES: u64 = 1 << 23;
+/// Highest token that a queue may begin with: no queue can give so many that the numbers run out.
+pub const FIRST_TOKEN_MAX: Token = 1 << 63;
+
 /// Results remembered for each producer.
 pub const PRODUCER_RESULTS_MAX: u64 = 1024;
 /// Producers remembered for each queue. One more makes the longest idle one forgotten, if that is idle for
@@ -112,7 +121,15 @@ const _: () = assert!(WINDOW_MESSAGES_MAX as usize <= ANSWERS_MIN);
 const _: () = assert!(BODY_BYTES_MAX + PAYLOAD_OVERHEAD_BYTES_MAX <= SEND_BYTES_MAX);
 const _: () = assert!(RECEIVE_MESSAGES_MAX <= WINDOW_MESSAGES_MAX);
 const _: () = assert!(SETTLE_STEPS_MAX >= 32 * WINDOW_MESSAGES_MAX as usize);
+const _: () = assert!(TOKEN_RANGES <= FIRST_TOKEN_MAX / TOKENS_PER_QUEUE);
 const _: () = assert!(SETTLE_OUTCOMES_MAX >= ANSWERS_MIN + WINDOW_MESSAGES_MAX as usize);
+
+/// The first token of a queue. Clients name a queue by its name and a delivery by its token: what they still hold of a deleted queue must
+/// name nothing in a namesake, so the next life begins where no token of this one is.
+#[must_use]
+pub const fn first_token(uid: QueueUid) -> Token {
+    (uid.saturating_sub(1) % TOKEN_RANGES) * TOKENS_PER_QUEUE + 1
+}
 
 /// The settings with every default filled in and every number inside its limits.
 #[must_use]
@@ -140,6 +157,16 @@ mod tests {
         assert_eq!(resolved.length_max, 10_000_000);
         assert_eq!(resolved.resume_ms, 10_000);
         assert_eq!(resolve(&resolved), resolved, "resolving twice changes nothing");
+    }
+
+    #[test]
+    fn queues_have_tokens_of_their_own() {
+        assert_eq!(first_token(1), 1);
+        for uid in [1, 2, 500, TOKEN_RANGES - 1] {
+            assert_eq!(first_token(uid + 1) - first_token(uid), TOKENS_PER_QUEUE, "uid {uid}");
+        }
+        assert_eq!(first_token(TOKEN_RANGES + 1), 1);
+        assert!(first_token(u64::MAX) <= FIRST_TOKEN_MAX);
     }
 
     #[test]

@@ -317,6 +317,7 @@ impl Cluster {
             namespace: "default".to_owned(),
             name: "orders".to_owned(),
             settings: QueueSettings::default(),
+            first_token: 1,
         };
         assert_eq!(self.propose(group, &CommandKind::PutQueue(put)), Reply::Done);
     }

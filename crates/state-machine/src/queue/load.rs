@@ -76,6 +76,7 @@ impl QueueLoader {
             namespace: row.namespace,
             name: row.name,
             settings: row.settings,
+            first_token: row.next_token,
         };
         let mut queue = Queue::new(&put);
         ensure(row.floor >= 1 && row.floor <= row.next_sequence, "floor of a queue is above its end")?;

@@ -158,7 +158,7 @@ impl Queue {
             given: put.settings.clone(),
             settings: limits::resolve(&put.settings),
             next_sequence: 1,
-            next_token: 1,
+            next_token: put.first_token.clamp(1, limits::FIRST_TOKEN_MAX),
             floor: 1,
             totals: Totals::default(),
             messages: Messages::default(),

@@ -119,6 +119,7 @@ pub fn command(rng: &mut Rng) -> CommandKind {
             namespace: text(rng),
             name: text(rng),
             settings: settings(rng),
+            first_token: number(rng),
         }),
         3 => CommandKind::DropQueue(DropQueue { uid: uid(rng) }),
         4 => CommandKind::Purge(Purge { uid: uid(rng) }),

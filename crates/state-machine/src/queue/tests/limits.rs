@@ -70,6 +70,7 @@ fn newer_settings_count_and_older_ones_do_not() {
             namespace: "default".into(),
             name: "orders".into(),
             settings,
+            first_token: 0,
         })
     };
     queue.at(0).apply(put(5, 777, true));

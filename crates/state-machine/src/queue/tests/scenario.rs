@@ -83,6 +83,7 @@ impl Scenario {
             namespace: "default".into(),
             name: "orders".into(),
             settings: self.settings.clone(),
+            first_token: 0,
         };
         self.at(0).apply(CommandKind::PutQueue(put));
     }

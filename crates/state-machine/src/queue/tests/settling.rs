@@ -1,8 +1,12 @@
 //! Acknowledging, returning, rejecting: each token once, each answer again.
 
-use super::scenario::{Scenario, UID, id};
-use crate::command::{CommandKind, QueueSettings, Settle, SettleAction, SettleItem, TokenRange};
-use crate::reply::{Rejection, Reply, SettleResult};
+use super::scenario::{Scenario, UID, id, message};
+use crate::command::{
+    CommandKind, DropQueue, PutQueue, QueueSettings, Receive, Send, Settle, SettleAction, SettleItem,
+    TokenRange,
+};
+use crate::limits::first_token;
+use crate::reply::{Rejection, Reply, SettleOutcome, SettleResult};
 
 fn range(first: u64, last: u64, action: SettleAction) -> SettleItem {
     SettleItem { action: action.into(), tokens: vec![TokenRange { first, last }], ..SettleItem::default() }
@@ -32,6 +36,37 @@ fn an_old_token_never_touches_a_later_delivery() {
     assert_eq!(queue.at(3).ack("ann", &old), [SettleResult::Nacked], "the old answer");
     assert_eq!(queue.info().leased_count, 1);
     assert_eq!(queue.at(4).ack("ann", &new), [SettleResult::Acked]);
+}
+
+#[test]
+fn an_old_token_never_touches_a_delivery_of_a_namesake() {
+    let mut queue = Scenario::new();
+    queue.at(0).send(&["m1"]);
+    let old = queue.at(0).receive("ann", 1).expect(&["m1"]);
+    queue.at(1).apply(CommandKind::DropQueue(DropQueue { uid: UID }));
+    let next = UID + 1;
+    queue.at(2).apply(CommandKind::PutQueue(PutQueue {
+        uid: next,
+        version: 1,
+        first_token: first_token(next),
+        ..PutQueue::default()
+    }));
+    queue.at(2).apply(CommandKind::Send(Send {
+        uid: next,
+        messages: vec![message("m2")],
+        ..Send::default()
+    }));
+    let receive =
+        Receive { uid: next, consumer: id("ann"), request: id("r"), messages_max: 1, ..Receive::default() };
+    let Reply::Received { deliveries, .. } = queue.at(3).apply(CommandKind::Receive(receive)) else {
+        panic!("a receive was not answered")
+    };
+    assert!(deliveries[0].token > old[0]);
+    let items = vec![range(old[0], old[0], SettleAction::Ack)];
+    let reply = queue.at(4).apply(CommandKind::Settle(Settle { uid: next, consumer: id("ann"), items }));
+    let over = SettleOutcome { token: old[0], result: SettleResult::LeaseOver };
+    assert_eq!(reply, Reply::Settled { outcomes: vec![over] });
+    assert_eq!(queue.machine.queue_info(next).map(|info| info.leased_count), Some(1));
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn shard() -> (Driver, Rows) {
             namespace: "default".into(),
             name: format!("q{uid}"),
             settings,
+            first_token: 0,
         })
     };
     let small = QueueSettings { length_max: 6, ..Default::default() };

@@ -30,7 +30,8 @@ fn name(kind: &CommandKind) -> &'static str {
     match kind {
         CommandKind::Tick(_) => "tick",
         CommandKind::TermStart(_) => "term-start",
-        CommandKind::PutQueue(_) => "put-queue",
+        CommandKind::PutQueue(put) if put.first_token == 0 => "put-queue",
+        CommandKind::PutQueue(_) => "put-queue-tokens",
         CommandKind::DropQueue(_) => "drop-queue",
         CommandKind::Purge(_) => "purge",
         CommandKind::Send(_) => "send",
@@ -48,8 +49,8 @@ fn name(kind: &CommandKind) -> &'static str {
     }
 }
 
-/// Kinds of commands: one sample each.
-const KINDS: usize = 17;
+/// Kinds of commands: one sample each, and one more of those that have grown.
+const KINDS: usize = 18;
 
 fn samples() -> Vec<CommandKind> {
     let mut all = shard_samples();
@@ -76,7 +77,9 @@ fn shard_samples() -> Vec<CommandKind> {
             namespace: "default".into(),
             name: "orders".into(),
             settings: settings(),
+            first_token: 0,
         }),
+        CommandKind::PutQueue(PutQueue { uid: 3, version: 1, first_token: 2 << 40, ..Default::default() }),
         CommandKind::DropQueue(DropQueue { uid: 3 }),
         CommandKind::Purge(Purge { uid: 3 }),
         CommandKind::Send(Send {

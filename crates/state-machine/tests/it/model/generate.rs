@@ -6,6 +6,7 @@ use phalanx_state_machine::command::{
     SetWindow, Settle, SettleAction, SettleItem, TermStart, Tick, TokenRange,
 };
 use phalanx_state_machine::ids::Id128;
+use phalanx_state_machine::limits::first_token;
 
 use super::queue::{Message, Queue, Stream};
 use super::run::{Checkpoint, Step};
@@ -47,7 +48,15 @@ impl Profile {
             settings.strict = if rng.chance(50) { self.strict } else { rng.chance(50) };
         }
         let name = format!("queue-{uid}");
-        CommandKind::PutQueue(PutQueue { uid, version, namespace: "default".into(), name, settings })
+        let first_token = first_token(uid);
+        CommandKind::PutQueue(PutQueue {
+            uid,
+            version,
+            namespace: "default".into(),
+            name,
+            settings,
+            first_token,
+        })
     }
 
     /// The steps that make the queues. Some histories begin with numbers that are about to cross a border of the
@@ -189,7 +198,7 @@ impl Profile {
             }
         }
         if rng.chance(20) {
-            let first = rng.below(queue.map_or(1, |queue| queue.next_token) + 2);
+            let first = any_token(rng, tokens_of(uid, queue), 2);
             held.push(TokenRange { first, last: first + rng.below(3) });
         }
         Attach {
@@ -210,11 +219,11 @@ impl Profile {
                 queue.messages.iter().filter_map(Message::lease).map(|l| (l.token, l.holder)).collect()
             })
             .unwrap_or_default();
-        let next = queue.map_or(1, |queue| queue.next_token);
+        let tokens = tokens_of(uid, queue);
         let consumer = if live.is_empty() || rng.chance(10) { self.who(rng) } else { rng.pick(&live).1 };
         let own: Vec<u64> =
             live.iter().filter(|(_, holder)| *holder == consumer).map(|(token, _)| *token).collect();
-        let items = (0..1 + rng.below(2)).map(|_| settle_item(rng, &own, next)).collect();
+        let items = (0..1 + rng.below(2)).map(|_| settle_item(rng, &own, tokens)).collect();
         Settle { uid, consumer, items }
     }
 }
@@ -265,7 +274,18 @@ fn prelude(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-fn settle_item(rng: &mut Rng, own: &[u64], next: u64) -> SettleItem {
+/// The tokens that a queue has given: the first, and the one after the last.
+fn tokens_of(uid: u64, queue: Option<&Queue>) -> (u64, u64) {
+    let first = first_token(uid);
+    (first, queue.map_or(first, |queue| queue.next_token))
+}
+
+/// One of these, the one before them, or one of those after them.
+fn any_token(rng: &mut Rng, (first, next): (u64, u64), after: u64) -> u64 {
+    first - 1 + rng.below(next - first + 1 + after)
+}
+
+fn settle_item(rng: &mut Rng, own: &[u64], tokens: (u64, u64)) -> SettleItem {
     let action = match rng.below(100) {
         0..48 => SettleAction::Ack,
         48..74 => SettleAction::Nack,
@@ -282,15 +302,15 @@ fn settle_item(rng: &mut Rng, own: &[u64], next: u64) -> SettleItem {
     let single = |token| TokenRange { first: token, last: token };
     match rng.below(10) {
         0..5 if !own.is_empty() => item.tokens.push(single(*rng.pick(own))),
-        0..7 => item.tokens.push(single(rng.below(next + 2))),
+        0..7 => item.tokens.push(single(any_token(rng, tokens, 2))),
         7..9 => {
-            let first = rng.below(next + 1);
+            let first = any_token(rng, tokens, 1);
             item.tokens.push(TokenRange { first, last: (first + rng.below(8)).saturating_sub(rng.below(2)) });
         }
-        _ => item.up_to = 1 + rng.below(next + 1),
+        _ => item.up_to = 1 + any_token(rng, tokens, 1),
     }
     if rng.chance(10) {
-        item.tokens.push(single(rng.below(next + 2)));
+        item.tokens.push(single(any_token(rng, tokens, 2)));
     }
     item
 }

@@ -167,7 +167,7 @@ impl Queue {
             sends: Vec::new(),
             receives: Vec::new(),
             next_sequence: 1,
-            next_token: 1,
+            next_token: put.first_token.max(1),
             totals: Totals::default(),
         }
     }
