@@ -1,9 +1,22 @@
+from phalanx.v1 import messages_pb2 as _messages_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class PeekedState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PEEKED_STATE_UNSPECIFIED: _ClassVar[PeekedState]
+    PEEKED_STATE_READY: _ClassVar[PeekedState]
+    PEEKED_STATE_DELAYED: _ClassVar[PeekedState]
+    PEEKED_STATE_LEASED: _ClassVar[PeekedState]
+PEEKED_STATE_UNSPECIFIED: PeekedState
+PEEKED_STATE_READY: PeekedState
+PEEKED_STATE_DELAYED: PeekedState
+PEEKED_STATE_LEASED: PeekedState
 
 class QueueSettings(_message.Message):
     __slots__ = ("lease_ms", "strict", "length_max", "bytes_max", "dedup_window_ms", "resume_ms", "body_bytes_max")
@@ -164,6 +177,94 @@ class ListQueuesResponse(_message.Message):
     queues: _containers.RepeatedCompositeFieldContainer[Queue]
     next_page_token: str
     def __init__(self, queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class PeekRequest(_message.Message):
+    __slots__ = ("namespace", "name", "from_sequence", "max_messages", "group")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FROM_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    from_sequence: int
+    max_messages: int
+    group: bytes
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., from_sequence: _Optional[int] = ..., max_messages: _Optional[int] = ..., group: _Optional[bytes] = ...) -> None: ...
+
+class PeekResponse(_message.Message):
+    __slots__ = ("messages", "next_sequence")
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[PeekedMessage]
+    next_sequence: int
+    def __init__(self, messages: _Optional[_Iterable[_Union[PeekedMessage, _Mapping]]] = ..., next_sequence: _Optional[int] = ...) -> None: ...
+
+class PeekedMessage(_message.Message):
+    __slots__ = ("sequence", "enqueued_ms", "state", "attempts", "returned", "until_ms", "left_ms", "token", "holder", "message")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    enqueued_ms: int
+    state: PeekedState
+    attempts: int
+    returned: _messages_pb2.ReturnReason
+    until_ms: int
+    left_ms: int
+    token: int
+    holder: Holder
+    message: _messages_pb2.Message
+    def __init__(self, sequence: _Optional[int] = ..., enqueued_ms: _Optional[int] = ..., state: _Optional[_Union[PeekedState, str]] = ..., attempts: _Optional[int] = ..., returned: _Optional[_Union[_messages_pb2.ReturnReason, str]] = ..., until_ms: _Optional[int] = ..., left_ms: _Optional[int] = ..., token: _Optional[int] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., message: _Optional[_Union[_messages_pb2.Message, _Mapping]] = ...) -> None: ...
+
+class Holder(_message.Message):
+    __slots__ = ("consumer_id", "name")
+    CONSUMER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    consumer_id: bytes
+    name: str
+    def __init__(self, consumer_id: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ListGroupsRequest(_message.Message):
+    __slots__ = ("namespace", "name", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListGroupsResponse(_message.Message):
+    __slots__ = ("groups", "next_page_token")
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[QueueGroup]
+    next_page_token: str
+    def __init__(self, groups: _Optional[_Iterable[_Union[QueueGroup, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class QueueGroup(_message.Message):
+    __slots__ = ("key", "messages", "leased", "oldest_age_ms", "holder")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    messages: int
+    leased: int
+    oldest_age_ms: int
+    holder: Holder
+    def __init__(self, key: _Optional[bytes] = ..., messages: _Optional[int] = ..., leased: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

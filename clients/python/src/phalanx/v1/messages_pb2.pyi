@@ -259,12 +259,14 @@ class ConsumeResponse(_message.Message):
     def __init__(self, attached: _Optional[_Union[ConsumerAttached, _Mapping]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., settled: _Optional[_Iterable[_Union[SettleOutcome, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[LeaseEnded, _Mapping]]] = ...) -> None: ...
 
 class ConsumerAttached(_message.Message):
-    __slots__ = ("lost", "lease_ms")
+    __slots__ = ("lost", "lease_ms", "strict")
     LOST_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
     lost: _containers.RepeatedScalarFieldContainer[int]
     lease_ms: int
-    def __init__(self, lost: _Optional[_Iterable[int]] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+    strict: bool
+    def __init__(self, lost: _Optional[_Iterable[int]] = ..., lease_ms: _Optional[int] = ..., strict: bool = ...) -> None: ...
 
 class LeaseEnded(_message.Message):
     __slots__ = ("token", "reason")
