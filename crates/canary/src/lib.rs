@@ -28,11 +28,17 @@ pub enum Canary {
     TokenReused,
     /// A consumer that attaches is shown deliveries from remembered effects, whatever became of their leases.
     EffectsTrusted,
+    /// A queue's uid follows from its name, and what is dropped is left for the next queue of that uid.
+    UidConfusion,
+    /// A publish passes over every seventh message for those who take it by pattern or filter.
+    FanOutSkips,
+    /// What a binding feeds does not remember what it has had of it.
+    InboxForgets,
 }
 
 impl Canary {
     /// Every canary.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeFsync,
         Self::DedupNotInSnapshot,
         Self::LeaseByWallClock,
@@ -41,6 +47,9 @@ impl Canary {
         Self::RottenAsTorn,
         Self::TokenReused,
         Self::EffectsTrusted,
+        Self::UidConfusion,
+        Self::FanOutSkips,
+        Self::InboxForgets,
     ];
 
     /// Its name. Only for tests: no product code may mention it, or it would be in the binary.
@@ -55,6 +64,9 @@ impl Canary {
             Self::RottenAsTorn => "rotten-as-torn",
             Self::TokenReused => "token-reused",
             Self::EffectsTrusted => "effects-trusted",
+            Self::UidConfusion => "uid-confusion",
+            Self::FanOutSkips => "fan-out-skips",
+            Self::InboxForgets => "inbox-forgets",
         }
     }
 
