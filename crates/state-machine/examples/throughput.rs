@@ -33,6 +33,7 @@ impl Bench {
             name: "q".into(),
             settings,
             first_token: 1,
+            ..PutQueue::default()
         };
         bench.apply(vec![CommandKind::PutQueue(put)]);
         bench

@@ -4,7 +4,13 @@
 //! golden files in `tests/golden/` hold one of each. Every data command names the queue by uid, so one that
 //! arrives late can never reach a namesake.
 
+mod topics;
+
 use bytes::Bytes;
+
+pub use topics::{
+    ChunkMatches, Inbox, Mark, Place, PlaceKind, Replay, Seek, Source, Transfer, TransferMessage, Transferred,
+};
 
 use crate::ids::{GroupId, Id128, NodeId, QueueUid, ReplicaId, TimestampMs, Token};
 
@@ -31,7 +37,10 @@ impl Batch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// Which one.
-    #[prost(oneof = "CommandKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 40, 41, 42, 43, 44")]
+    #[prost(
+        oneof = "CommandKind",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 40, 41, 42, 43, 44"
+    )]
     pub kind: Option<CommandKind>,
 }
 
@@ -80,6 +89,27 @@ pub enum CommandKind {
     /// Compares digests: the leader's at the entry before this one.
     #[prost(message, tag = "12")]
     CheckDigest(CheckDigest),
+    /// Moves a subscription to another place of its topic's log.
+    #[prost(message, tag = "13")]
+    Seek(Seek),
+    /// Names a subscription's place, to seek back to.
+    #[prost(message, tag = "14")]
+    Mark(Mark),
+    /// Says which messages of the past match a subscription that was moved there.
+    #[prost(message, tag = "15")]
+    Replay(Replay),
+    /// A queue or topic takes messages from a binding that feeds it.
+    #[prost(message, tag = "16")]
+    Transfer(Transfer),
+    /// A binding is told what its target has.
+    #[prost(message, tag = "17")]
+    Transferred(Transferred),
+    /// A queue or topic may be fed by a binding from now on.
+    #[prost(message, tag = "18")]
+    OpenInbox(Inbox),
+    /// A queue or topic is not fed by a binding any more, nor ever again.
+    #[prost(message, tag = "19")]
+    CloseInbox(Inbox),
     /// Catalog: the first entry of a cluster.
     #[prost(message, tag = "40")]
     Bootstrap(Bootstrap),
@@ -95,6 +125,26 @@ pub enum CommandKind {
     /// Catalog: the shard has carried out what the catalog asked.
     #[prost(message, tag = "44")]
     ConfirmQueue(ConfirmQueue),
+}
+
+impl CommandKind {
+    /// The queue whose contents or consumers it is about, if it is one of those commands.
+    #[must_use]
+    pub fn queue_uid(&self) -> Option<QueueUid> {
+        match self {
+            Self::Purge(command) => Some(command.uid),
+            Self::Send(command) => Some(command.uid),
+            Self::Receive(command) => Some(command.uid),
+            Self::Attach(command) => Some(command.uid),
+            Self::Detach(command) => Some(command.uid),
+            Self::SetWindow(command) => Some(command.uid),
+            Self::Settle(command) => Some(command.uid),
+            Self::Seek(command) => Some(command.uid),
+            Self::Mark(command) => Some(command.uid),
+            Self::Replay(command) => Some(command.uid),
+            _ => None,
+        }
+    }
 }
 
 /// See [`CommandKind::Tick`].
@@ -136,6 +186,61 @@ pub struct QueueSettings {
     /// Largest body of one message, bytes. Default 1 MiB; at most 16 MiB.
     #[prost(uint64, tag = "7")]
     pub body_bytes_max: u64,
+    /// Of a topic: the newest messages are kept for so long, whoever has settled them, ms. 0: without a limit by time if there is one by bytes,
+    /// otherwise none is kept.
+    #[prost(uint64, tag = "8")]
+    pub retain_ms: u64,
+    /// Of a topic: the newest messages are kept up to so many payload bytes, whoever has settled them. Default 8 GiB if there is a limit by
+    /// time; 0 otherwise: none is kept.
+    #[prost(uint64, tag = "9")]
+    pub retain_bytes: u64,
+    /// Of a topic, fixed when it is made: of each ordering key the newest message is kept.
+    #[prost(bool, tag = "10")]
+    pub compact: bool,
+    /// Of a subscription, fixed when it is made: of each ordering key only the newest message waits.
+    #[prost(bool, tag = "11")]
+    pub latest_only: bool,
+    /// Deleted after so long without a consumer and a receive, ms; 0 = never. At most 365 days.
+    #[prost(uint64, tag = "12")]
+    pub expires_ms: u64,
+    /// Has one consumer: others are refused while it is there.
+    #[prost(bool, tag = "13")]
+    pub exclusive: bool,
+}
+
+impl QueueSettings {
+    /// These, but for what was fixed when the queue was made.
+    #[must_use]
+    pub fn with_fixed_of(self, made: &Self) -> Self {
+        Self { strict: made.strict, compact: made.compact, latest_only: made.latest_only, ..self }
+    }
+}
+
+/// What bears a name: its kind is fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum QueueKind {
+    /// Each message goes to one consumer.
+    Queue = 0,
+    /// Each message goes to every subscription that it matches. Has no consumers.
+    Topic = 1,
+    /// A queue that its topic feeds. Takes no sends.
+    Subscription = 2,
+    /// A subscription whose messages go on to a queue or a topic. Takes no sends and has no consumers.
+    Binding = 3,
+}
+
+impl QueueKind {
+    /// What people call it.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Topic => "topic",
+            Self::Subscription => "subscription",
+            Self::Binding => "binding",
+        }
+    }
 }
 
 /// See [`CommandKind::PutQueue`]. A lower or equal `version` than the queue has does nothing and is answered as done.
@@ -160,6 +265,15 @@ pub struct PutQueue {
     /// queues gives each [`first_token`](crate::limits::first_token) of its uid.
     #[prost(uint64, tag = "6")]
     pub first_token: Token,
+    /// Fixed when it is made.
+    #[prost(enumeration = "QueueKind", tag = "7")]
+    pub kind: i32,
+    /// Of a subscription or a binding.
+    #[prost(message, optional, tag = "8")]
+    pub source: Option<Source>,
+    /// Of a subscription or a binding that is not there yet: where it begins; absent = behind the last message.
+    #[prost(message, optional, tag = "9")]
+    pub start: Option<Place>,
 }
 
 /// See [`CommandKind::DropQueue`]. Repeating it is answered as done.
@@ -210,6 +324,9 @@ pub struct Send {
     /// At least one.
     #[prost(message, repeated, tag = "5")]
     pub messages: Vec<NewMessage>,
+    /// To a topic: refused unless every message matches a subscription.
+    #[prost(bool, tag = "6")]
+    pub mandatory: bool,
 }
 
 /// See [`CommandKind::Receive`]. A remembered request gets the same live leases again. An empty answer is not remembered.
@@ -441,6 +558,24 @@ pub struct CreateQueue {
     /// All of them.
     #[prost(message, required, tag = "3")]
     pub settings: QueueSettings,
+    /// What it is to be.
+    #[prost(enumeration = "QueueKind", tag = "4")]
+    pub kind: i32,
+    /// Of a subscription or a binding: the name of its topic.
+    #[prost(string, tag = "5")]
+    pub topic: String,
+    /// Of a subscription or a binding: see [`Source::pattern`].
+    #[prost(string, tag = "6")]
+    pub pattern: String,
+    /// Of a subscription or a binding: see [`Source::filter`].
+    #[prost(string, tag = "7")]
+    pub filter: String,
+    /// Of a subscription or a binding: see [`PutQueue::start`]. No mark: it has none yet.
+    #[prost(message, optional, tag = "8")]
+    pub start: Option<Place>,
+    /// Of a binding: the name of the queue or topic that it feeds, in the same namespace.
+    #[prost(string, tag = "9")]
+    pub target: String,
 }
 
 /// See [`CommandKind::UpdateQueue`].
@@ -458,6 +593,15 @@ pub struct UpdateQueue {
     /// Only if the queue's version is this one; 0 = whatever it is.
     #[prost(uint64, tag = "4")]
     pub if_version: u64,
+    /// Of a subscription or a binding, after the change: see [`Source::pattern`].
+    #[prost(string, tag = "5")]
+    pub pattern: String,
+    /// Of a subscription or a binding, after the change: see [`Source::filter`].
+    #[prost(string, tag = "6")]
+    pub filter: String,
+    /// What it is: one of another kind is not found.
+    #[prost(enumeration = "QueueKind", tag = "7")]
+    pub kind: i32,
 }
 
 /// See [`CommandKind::DeleteQueue`].
@@ -469,6 +613,12 @@ pub struct DeleteQueue {
     /// Of the queue.
     #[prost(string, tag = "2")]
     pub name: String,
+    /// What it is: one of another kind is not found. With a topic go its subscriptions.
+    #[prost(enumeration = "QueueKind", tag = "3")]
+    pub kind: i32,
+    /// Only this life of the name: another one is not found. 0 = whichever it is.
+    #[prost(uint64, tag = "4")]
+    pub uid: QueueUid,
 }
 
 /// See [`CommandKind::ConfirmQueue`]: creating → live, deleting → gone, or settings `version` applied.

@@ -79,6 +79,34 @@ pub const TOKEN_RANGES: u64 = 1 << 23;
 /// Highest token that a queue may begin with: no queue can give so many that the numbers run out.
 pub const FIRST_TOKEN_MAX: Token = 1 << 63;
 
+/// Most subscriptions of one topic.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Most bindings that feed one queue or topic.
+pub const INBOXES_MAX: usize = 256;
+/// Most bindings in a row, from a topic to the last queue that it feeds.
+pub const HOPS_MAX: usize = 16;
+/// Most messages that go on over bindings in the entry that brought them; the others wait for the outbox.
+pub const FLOW_PER_COMMAND_MAX: usize = 65_536;
+/// Most matches by filter that one publish may come to: (message, subscription) pairs.
+pub const FANOUT_MAX: usize = 1_048_576;
+/// Most messages that one command takes in from the topic of a subscription; the rest is due at once in the next entry.
+pub const PULLS_PER_COMMAND_MAX: usize = 4_096;
+/// Most messages of a topic that one entry looks at to see whether anybody needs them, beside those it brings.
+pub const TRIM_PER_ENTRY_MAX: usize = 4_096;
+
+/// Longest time for which a topic may be told to keep messages, ms: 10 years.
+pub const RETAIN_MAX_MS: u64 = 3_653 * DAY_MS;
+/// Shortest disuse after which a queue may be told to end, ms: receives that find nothing are noted every quarter of it.
+pub const EXPIRES_MIN_MS: u64 = 1_000;
+/// Longest disuse after which a queue may be told to end, ms.
+pub const EXPIRES_MAX_MS: u64 = 365 * DAY_MS;
+/// Messages of a topic leave its retention in steps of this, ms, so that they cause few ticks.
+pub const RETAIN_STEP_MS: u64 = 1_000;
+/// Most named places of a subscription.
+pub const MARKS_MAX: usize = 64;
+/// Most messages that one replay command says something of.
+pub const REPLAY_MESSAGES_MAX: u64 = 65_536;
+
 /// Results remembered for each producer.
 pub const PRODUCER_RESULTS_MAX: u64 = 1024;
 /// Producers remembered for each queue. One more makes the longest idle one forgotten, if that is idle for
@@ -143,6 +171,19 @@ pub fn resolve(settings: &QueueSettings) -> QueueSettings {
         dedup_window_ms: pick(settings.dedup_window_ms, DEDUP_WINDOW_DEFAULT_MS, DEDUP_WINDOW_MAX_MS),
         resume_ms: pick(settings.resume_ms, RESUME_DEFAULT_MS, RESUME_MAX_MS),
         body_bytes_max: pick(settings.body_bytes_max, BODY_BYTES_DEFAULT, BODY_BYTES_MAX),
+        retain_ms: settings.retain_ms.min(RETAIN_MAX_MS),
+        retain_bytes: if settings.retain_ms == 0 && settings.retain_bytes == 0 {
+            0
+        } else {
+            pick(settings.retain_bytes, BYTES_DEFAULT, BYTES_MAX)
+        },
+        compact: settings.compact,
+        latest_only: settings.latest_only,
+        expires_ms: match settings.expires_ms {
+            0 => 0,
+            expires_ms => expires_ms.clamp(EXPIRES_MIN_MS, EXPIRES_MAX_MS),
+        },
+        exclusive: settings.exclusive,
     }
 }
 
@@ -179,6 +220,12 @@ mod tests {
             dedup_window_ms: u64::MAX,
             resume_ms: u64::MAX,
             body_bytes_max: u64::MAX,
+            retain_ms: u64::MAX,
+            retain_bytes: u64::MAX,
+            compact: true,
+            latest_only: true,
+            expires_ms: u64::MAX,
+            exclusive: true,
         };
         let resolved = resolve(&absurd);
         assert_eq!(resolved.lease_ms, LEASE_MAX_MS);

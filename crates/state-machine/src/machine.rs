@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use phalanx_canary::Canary;
 
 use crate::catalog::Catalog;
-use crate::command::{Batch, CheckDigest, CommandKind, PutQueue, QueueSettings, TermStart};
+use crate::command::{Batch, CheckDigest, CommandKind, PutQueue, QueueKind, Receive, Seek, TermStart};
 use crate::digest;
 use crate::ids::{GroupId, QueueUid, TimestampMs};
 use crate::limits;
@@ -16,11 +17,14 @@ use crate::queue::{Queue, Trash, Turn};
 use crate::reply::{Applied, Effect, Rejection, Reply};
 
 mod checkpoint;
+mod flow;
 mod interface;
+mod publish;
+mod reading;
 
 pub use interface::{
-    Changes, ConsumerInfo, Entry, GroupInfo, GroupPage, Holder, LoadError, LookAt, MachineKind, MessagePage,
-    QueueInfo, RowChange, Seen, Standing,
+    Changes, Conditions, ConsumerInfo, Entry, GroupInfo, GroupPage, Holder, LoadError, LookAt, MachineKind,
+    MessagePage, OutboxMessage, OutboxPage, QueueInfo, ReplayTask, RowChange, Seen, Standing,
 };
 
 /// The replicated state of one Raft group.
@@ -32,11 +36,21 @@ pub struct Machine {
     term: u64,
     applied_index: u64,
     catalog: Catalog,
+    /// Queues and subscriptions.
     queues: BTreeMap<QueueUid, Queue>,
+    topics: BTreeMap<QueueUid, Queue>,
     /// Queues that were dropped here: a late command must not bring them back.
     tombstones: BTreeSet<QueueUid>,
     /// When time alone does something, by queue.
     due: BTreeSet<(TimestampMs, QueueUid)>,
+    /// Subscriptions that wait for a [`Replay`](crate::command::Replay).
+    replaying: BTreeSet<QueueUid>,
+    /// Queues and subscriptions that have expired.
+    expired: BTreeSet<QueueUid>,
+    /// Bindings with messages that wait to go on.
+    outboxes: BTreeSet<QueueUid>,
+    /// How often something came into `outboxes`: not part of the state.
+    outgoing_count: u64,
     /// Queues that this entry changed.
     touched: Vec<QueueUid>,
     /// Queues that changed since the last checkpoint.
@@ -81,8 +95,13 @@ impl Machine {
             applied_index: 0,
             catalog: Catalog::new(),
             queues: BTreeMap::new(),
+            topics: BTreeMap::new(),
             tombstones: BTreeSet::new(),
             due: BTreeSet::new(),
+            replaying: BTreeSet::new(),
+            expired: BTreeSet::new(),
+            outboxes: BTreeSet::new(),
+            outgoing_count: 0,
             touched: Vec::new(),
             dirty: BTreeSet::new(),
             dirty_rows: 0,
@@ -138,51 +157,131 @@ impl Machine {
     }
 
     fn apply_shard(&mut self, kind: &CommandKind, effects: &mut Vec<Effect>) -> Reply {
-        let turn = &mut Turn { now_ms: self.now_ms, effects };
+        if !self.expired.is_empty() && kind.queue_uid().is_some_and(|uid| self.expired.contains(&uid)) {
+            return gone();
+        }
         match kind {
             CommandKind::Tick(_) => Reply::Done,
             CommandKind::TermStart(start) => self.start_term(*start, effects),
             CommandKind::PutQueue(put) => self.put_queue(put),
             CommandKind::DropQueue(drop) => self.drop_queue(drop.uid, effects),
-            CommandKind::Purge(purge) => {
-                let Some(queue) = self.touch(purge.uid) else { return gone() };
-                let (reply, trash) = queue.purge(turn);
-                self.trash.push_back(trash);
-                reply
-            }
-            CommandKind::Send(send) => self.touch(send.uid).map_or_else(gone, |queue| queue.send(turn, send)),
-            CommandKind::Receive(receive) => {
-                let Some(queue) = self.queues.get_mut(&receive.uid) else { return gone() };
-                if let Some(reply) = queue.receive_without_trace(turn.now_ms, receive) {
-                    return reply;
+            CommandKind::Purge(purge) => self.purge(purge.uid, effects),
+            CommandKind::Send(send) if self.topics.contains_key(&send.uid) => self.publish(send, effects),
+            CommandKind::Send(send) => self.on_queue(send.uid, effects, |queue, turn| match queue.kind() {
+                QueueKind::Subscription | QueueKind::Binding => {
+                    invalid("a subscription takes no messages: publish to its topic")
                 }
-                self.touch(receive.uid).map_or_else(gone, |queue| queue.receive(turn, receive))
-            }
+                QueueKind::Queue | QueueKind::Topic => queue.send(turn, send),
+            }),
+            CommandKind::Receive(receive) => self.receive(receive, effects),
             CommandKind::Attach(attach) => {
-                self.touch(attach.uid).map_or_else(gone, |queue| queue.attach(turn, attach))
+                self.on_consumed(attach.uid, effects, |queue, turn| queue.attach(turn, attach))
             }
             CommandKind::Detach(detach) => {
-                self.touch(detach.uid).map_or_else(gone, |queue| queue.detach(turn, detach))
+                self.on_consumed(detach.uid, effects, |queue, turn| queue.detach(turn, detach))
             }
             CommandKind::SetWindow(window) => {
-                self.touch(window.uid).map_or_else(gone, |queue| queue.set_window(turn, window))
+                self.on_consumed(window.uid, effects, |queue, turn| queue.set_window(turn, window))
             }
             CommandKind::Settle(settle) => {
-                self.touch(settle.uid).map_or_else(gone, |queue| queue.settle(turn, settle))
+                self.on_consumed(settle.uid, effects, |queue, turn| queue.settle(turn, settle))
             }
+            CommandKind::Seek(seek) => self.seek(seek, effects),
+            CommandKind::Mark(place) => {
+                self.on_consumed(place.uid, effects, |queue, turn| queue.mark(turn, place))
+            }
+            CommandKind::Replay(replay) => {
+                self.on_queue(replay.uid, effects, |queue, turn| queue.replay(turn, replay))
+            }
+            CommandKind::Transfer(transfer) => self.transfer(transfer, effects),
+            CommandKind::Transferred(to) => self.transferred(to.uid, to.through),
+            CommandKind::OpenInbox(inbox) => self.open_inbox(*inbox),
+            CommandKind::CloseInbox(inbox) => self.close_inbox(*inbox),
             _ => Reply::Rejected(Rejection::Unsupported),
         }
     }
 
-    /// The queue, about to be changed: the end of the entry looks at it.
-    fn touch(&mut self, uid: QueueUid) -> Option<&mut Queue> {
-        let queue = self.queues.get_mut(&uid)?;
-        if !queue.touched {
-            queue.touched = true;
-            queue.dirty = true;
-            self.touched.push(uid);
+    /// Changes a queue or a subscription: the end of the entry looks at it.
+    fn on_queue(
+        &mut self,
+        uid: QueueUid,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Queue, &mut Turn<'_>) -> Reply,
+    ) -> Reply {
+        let Some(queue) = self.queues.get_mut(&uid) else { return self.no_queue(uid) };
+        mark(&mut self.touched, queue);
+        let topic = queue.topic_uid().and_then(|topic| self.topics.get_mut(&topic));
+        let mut turn = Turn { now_ms: self.now_ms, effects, topic };
+        let reply = change(queue, &mut turn);
+        if let Some(topic) = turn.topic {
+            mark(&mut self.touched, topic);
+            queue.tell_released(topic);
         }
-        Some(queue)
+        reply
+    }
+
+    /// As [`Self::on_queue`], for what a binding does not have.
+    fn on_consumed(
+        &mut self,
+        uid: QueueUid,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Queue, &mut Turn<'_>) -> Reply,
+    ) -> Reply {
+        self.on_queue(uid, effects, |queue, turn| match queue.target() {
+            Some(_) => invalid("a binding has no consumers: its messages go on to what it feeds"),
+            None => change(queue, turn),
+        })
+    }
+
+    /// Why there is no queue of that uid to receive from.
+    fn no_queue(&self, uid: QueueUid) -> Reply {
+        if self.topics.contains_key(&uid) {
+            return invalid("a topic has no consumers: receive from one of its subscriptions");
+        }
+        gone()
+    }
+
+    fn receive(&mut self, receive: &Receive, effects: &mut Vec<Effect>) -> Reply {
+        if self.queues.get(&receive.uid).is_some_and(|queue| queue.is_stale(self.now_ms)) {
+            self.on_queue(receive.uid, effects, |queue, turn| {
+                queue.use_now(turn.now_ms);
+                Reply::Done
+            });
+        }
+        let Some(queue) = self.queues.get_mut(&receive.uid).filter(|queue| queue.target().is_none()) else {
+            return self.on_consumed(receive.uid, effects, |_, _| Reply::Done);
+        };
+        let topic = queue.topic_uid().and_then(|topic| self.topics.get_mut(&topic));
+        let turn = Turn { now_ms: self.now_ms, effects, topic };
+        if let Some(reply) = queue.receive_without_trace(&turn, receive) {
+            return reply;
+        }
+        self.on_queue(receive.uid, effects, |queue, turn| queue.receive(turn, receive))
+    }
+
+    fn purge(&mut self, uid: QueueUid, effects: &mut Vec<Effect>) -> Reply {
+        if self.topics.contains_key(&uid) {
+            return invalid("a topic has no messages of its own: purge its subscriptions");
+        }
+        let mut trash = None;
+        let reply = self.on_consumed(uid, effects, |queue, turn| {
+            let (reply, purged) = queue.purge(turn);
+            trash = Some(purged);
+            reply
+        });
+        self.trash.extend(trash);
+        reply
+    }
+
+    fn seek(&mut self, seek: &Seek, effects: &mut Vec<Effect>) -> Reply {
+        let mut trash = None;
+        let reply = self.on_consumed(seek.uid, effects, |queue, turn| {
+            let (reply, purged) = queue.seek(turn, seek);
+            trash = purged;
+            reply
+        });
+        self.trash.extend(trash);
+        reply
     }
 
     /// Carries out what is due by time, as much as one entry may.
@@ -195,9 +294,18 @@ impl Machine {
             if budget == 0 || forget == 0 {
                 break;
             }
-            let turn = &mut Turn { now_ms, effects: &mut *effects };
-            if let Some(queue) = self.touch(uid) {
-                queue.sweep(turn, &mut budget, &mut forget);
+            if let Some(topic) = self.topics.get_mut(&uid) {
+                mark(&mut self.touched, topic);
+                topic.sweep(&mut Turn { now_ms, effects, topic: None }, &mut budget, &mut forget);
+            } else {
+                let mut has_expired = false;
+                self.on_queue(uid, effects, |queue, turn| {
+                    queue.sweep(turn, &mut budget, &mut forget);
+                    has_expired = queue.has_expired();
+                    Reply::Done
+                });
+                // At once: the commands of this entry find it gone.
+                self.expired.extend(has_expired.then_some(uid));
             }
         }
     }
@@ -209,34 +317,55 @@ impl Machine {
         self.term = start.term;
         let uids: Vec<QueueUid> =
             self.queues.iter().filter(|(_, queue)| queue.has_attached()).map(|(uid, _)| *uid).collect();
-        let now_ms = self.now_ms;
         for uid in uids {
-            let turn = &mut Turn { now_ms, effects: &mut *effects };
-            if let Some(queue) = self.touch(uid) {
+            self.on_queue(uid, effects, |queue, turn| {
                 queue.detach_all(turn);
-            }
+                Reply::Done
+            });
         }
         Reply::Done
     }
 
     fn put_queue(&mut self, put: &PutQueue) -> Reply {
         if put.namespace.len() > limits::NAME_BYTES_MAX || put.name.len() > limits::NAME_BYTES_MAX {
-            return Reply::Rejected(Rejection::Invalid("a name that is too long".into()));
+            return invalid("a name that is too long");
         }
         if self.tombstones.contains(&put.uid) {
             return gone();
         }
-        let now_ms = self.now_ms;
-        if let Some(queue) = self.touch(put.uid) {
-            return queue.put(now_ms, put);
+        if self.queue(put.uid).is_some_and(|queue| queue.kind() != kind_of(put)) {
+            return invalid("a queue, topic or subscription stays what it is");
         }
-        self.queues.insert(put.uid, Queue::new(put));
-        self.touch(put.uid);
+        if let Some(source) = &put.source {
+            return self.put_subscription(put, source);
+        }
+        let now_ms = self.now_ms;
+        let own = if put.kind() == QueueKind::Topic { &mut self.topics } else { &mut self.queues };
+        if let Some(queue) = own.get_mut(&put.uid) {
+            mark(&mut self.touched, queue);
+            let reply = queue.put(now_ms, put);
+            queue.retain(now_ms, 0);
+            return reply;
+        }
+        let queue = own.entry(put.uid).or_insert(Queue::new(put));
+        queue.use_now(now_ms);
+        mark(&mut self.touched, queue);
         Reply::Done
     }
 
     fn drop_queue(&mut self, uid: QueueUid, effects: &mut Vec<Effect>) -> Reply {
-        if let Some(queue) = self.queues.remove(&uid) {
+        if Canary::UidConfusion.is_planted() {
+            return Reply::Done;
+        }
+        for member in self.topics.get(&uid).map(members).unwrap_or_default() {
+            self.drop_one(member, effects);
+        }
+        self.drop_one(uid, effects);
+        Reply::Done
+    }
+
+    fn drop_one(&mut self, uid: QueueUid, effects: &mut Vec<Effect>) {
+        if let Some(queue) = self.take_out(uid) {
             self.sum = self.sum.wrapping_sub(queue.counted_digest);
             self.resident -= queue.counted_resident;
             self.dirty_rows -= queue.counted_estimate.0;
@@ -245,6 +374,9 @@ impl Machine {
             if let Some(due_ms) = queue.registered_due_ms {
                 self.due.remove(&(due_ms, uid));
             }
+            self.replaying.remove(&uid);
+            self.expired.remove(&uid);
+            self.outboxes.remove(&uid);
             let (trash, written) = queue.into_trash();
             self.trash.push_back(trash);
             if written {
@@ -255,7 +387,16 @@ impl Machine {
             effects.push(Effect::QueueGone { uid });
         }
         self.bury(uid);
-        Reply::Done
+    }
+
+    /// The queue, which its topic does not know any more.
+    fn take_out(&mut self, uid: QueueUid) -> Option<Queue> {
+        let mut queue = self.queues.remove(&uid).or_else(|| self.topics.remove(&uid))?;
+        if let Some(topic) = queue.topic_uid().and_then(|topic| self.topics.get_mut(&topic)) {
+            mark(&mut self.touched, topic);
+            queue.leave_topic(topic);
+        }
+        Some(queue)
     }
 
     /// Remembers that a queue was dropped.
@@ -286,7 +427,7 @@ impl Machine {
     /// Brings everything that is kept across queues up to date.
     fn finish_entry(&mut self, effects: &mut Vec<Effect>) {
         for uid in std::mem::take(&mut self.touched) {
-            let Some(queue) = self.queues.get_mut(&uid) else { continue };
+            let Some(queue) = queue_mut(&mut self.queues, &mut self.topics, uid) else { continue };
             if queue.has_offer() {
                 effects.push(Effect::Ready { uid });
             }
@@ -321,7 +462,7 @@ impl Machine {
 
     /// Counts a queue anew: digest, due time, memory, dirt.
     fn count(&mut self, uid: QueueUid) {
-        let Some(queue) = self.queues.get_mut(&uid) else { return };
+        let Some(queue) = queue_mut(&mut self.queues, &mut self.topics, uid) else { return };
         queue.touched = false;
         let digest = queue.digest();
         let before = std::mem::replace(&mut queue.counted_digest, digest);
@@ -334,6 +475,20 @@ impl Machine {
             }
             self.due.extend(due_ms.map(|due_ms| (due_ms, uid)));
         }
+        for (set, is_in) in
+            [(&mut self.replaying, queue.replaying().is_some()), (&mut self.expired, queue.has_expired())]
+        {
+            if is_in {
+                set.insert(uid);
+            } else {
+                set.remove(&uid);
+            }
+        }
+        if !queue.has_outgoing() {
+            self.outboxes.remove(&uid);
+        } else if self.outboxes.insert(uid) {
+            self.outgoing_count += 1;
+        }
         let resident = queue.resident_bytes();
         let before = std::mem::replace(&mut queue.counted_resident, resident);
         self.resident = self.resident + resident - before;
@@ -345,79 +500,41 @@ impl Machine {
             self.dirty.insert(uid);
         }
     }
+}
 
-    /// Machine time: the highest time of all entries, ms.
-    #[must_use]
-    pub fn now_ms(&self) -> TimestampMs {
-        self.now_ms
+/// The queue is about to be changed: the end of the entry looks at it.
+fn mark(touched: &mut Vec<QueueUid>, queue: &mut Queue) {
+    if !queue.touched {
+        queue.touched = true;
+        queue.dirty = true;
+        touched.push(queue.uid);
     }
+}
 
-    /// The leader's term that the last [`TermStart`] opened; 0 = none.
-    #[must_use]
-    pub fn term(&self) -> u64 {
-        self.term
-    }
+fn queue_mut<'a>(
+    queues: &'a mut BTreeMap<QueueUid, Queue>,
+    topics: &'a mut BTreeMap<QueueUid, Queue>,
+    uid: QueueUid,
+) -> Option<&'a mut Queue> {
+    queues.get_mut(&uid).or_else(|| topics.get_mut(&uid))
+}
 
-    /// Log index of the last entry applied; 0 = none.
-    #[must_use]
-    pub fn applied_index(&self) -> u64 {
-        self.applied_index
+/// A subscription is one by its source.
+fn kind_of(put: &PutQueue) -> QueueKind {
+    match (put.kind(), &put.source) {
+        (_, Some(source)) if source.target != 0 => QueueKind::Binding,
+        (_, Some(_)) => QueueKind::Subscription,
+        (QueueKind::Topic, None) => QueueKind::Topic,
+        (QueueKind::Queue | QueueKind::Subscription | QueueKind::Binding, None) => QueueKind::Queue,
     }
+}
 
-    /// When a [`crate::command::Tick`] would do something; may be in the past (then: at once).
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<TimestampMs> {
-        self.due.first().map(|(due_ms, _)| *due_ms)
-    }
+fn members(topic: &Queue) -> Vec<QueueUid> {
+    topic.topic().map(|topic| topic.members().collect()).unwrap_or_default()
+}
 
-    /// Sum of the hashes of everything in the logical state; equal on all replicas at equal applied indexes.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let head = digest::words(20, &[self.now_ms, self.term]);
-        let catalog = self.catalog_state().map_or(0, Catalog::digest);
-        head.wrapping_add(self.sum).wrapping_add(catalog)
-    }
-
-    /// Payload bytes in memory.
-    #[must_use]
-    pub fn resident_bytes(&self) -> u64 {
-        self.resident
-    }
-
-    /// Numbers about one queue; `None` for an unknown uid.
-    #[must_use]
-    pub fn queue_info(&self, uid: QueueUid) -> Option<QueueInfo> {
-        self.queues.get(&uid).map(Queue::info)
-    }
-
-    /// Messages of a queue where they are; `None` for an unknown uid. Takes at most [`limits::LOOK_STEPS_MAX`] steps.
-    #[must_use]
-    pub fn look(&self, uid: QueueUid, at: &LookAt<'_>) -> Option<MessagePage> {
-        self.queues.get(&uid).map(|queue| queue.look(at))
-    }
-
-    /// Ordering groups of a queue that have messages, at least `count_max` of them where there are more; `None` for an unknown uid.
-    #[must_use]
-    pub fn group_page(&self, uid: QueueUid, after: Option<u64>, count_max: usize) -> Option<GroupPage> {
-        self.queues.get(&uid).map(|queue| queue.group_page(after, count_max))
-    }
-
-    /// All queues of this shard, rising.
-    pub fn queue_uids(&self) -> impl Iterator<Item = QueueUid> + '_ {
-        self.queues.keys().copied()
-    }
-
-    /// A queue's settings with all defaults filled in, and their version.
-    #[must_use]
-    pub fn queue_settings(&self, uid: QueueUid) -> Option<(&QueueSettings, u64)> {
-        self.queues.get(&uid).map(Queue::settings)
-    }
-
-    /// The catalog's state; `None` on a shard.
-    #[must_use]
-    pub fn catalog_state(&self) -> Option<&Catalog> {
-        matches!(self.kind, MachineKind::Catalog).then_some(&self.catalog)
-    }
+fn invalid(text: &str) -> Reply {
+    Reply::Rejected(Rejection::Invalid(text.into()))
 }
 
 fn gone() -> Reply {

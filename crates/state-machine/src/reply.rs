@@ -24,8 +24,18 @@ pub enum Reply {
         /// How many.
         count: u64,
     },
+    /// `Seek`, `Mark`: the place.
+    Placed {
+        /// Sequence of the first message from there on, or of the next one that will be published.
+        sequence: Sequence,
+    },
     /// `Send`.
     Sent(Sent),
+    /// `Transfer`: what the target has now.
+    Transferred {
+        /// The last message that it has had of the binding; 0 = none.
+        through: Sequence,
+    },
     /// `Receive`: may be empty.
     Received {
         /// In sequence order.
@@ -63,6 +73,8 @@ pub struct Sent {
     pub count: u32,
     /// Messages suppressed by their deduplication id: (position in the batch, sequence of the original).
     pub duplicates: Vec<(u32, Sequence)>,
+    /// To a topic: how many subscriptions the messages matched, all of them together.
+    pub matched: u64,
     /// A repetition: this is the remembered result of the first time.
     pub repeated: bool,
 }
@@ -151,6 +163,9 @@ pub enum Rejection {
     /// The queue is at `length_max` or `bytes_max`. Consumes the producer's sequence.
     #[error("queue is full: {0}")]
     QueueFull(String),
+    /// A mandatory message matches no subscription of the topic. Consumes the producer's sequence.
+    #[error("{0}")]
+    Unroutable(String),
     /// Already sent, and the result is no longer remembered (older than the last 1,024).
     #[error("duplicate: producer sequence is older than the remembered results")]
     Duplicate,
@@ -172,6 +187,9 @@ pub enum Rejection {
     /// The consumer has no attached stream.
     #[error("consumer is not attached")]
     NotAttached,
+    /// The queue is exclusive, and another consumer has it.
+    #[error("the queue is exclusive and has another consumer")]
+    Exclusive,
     /// As many consumers as a queue may have.
     #[error("too many consumers")]
     TooManyConsumers,

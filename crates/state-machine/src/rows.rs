@@ -15,7 +15,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::command::QueueSettings;
+use crate::command::{QueueKind, QueueSettings, Source};
 use crate::ids::{Id128, QueueUid, Sequence, TimestampMs, Token};
 use crate::reply::{Rejection, Reply, Sent};
 
@@ -91,6 +91,8 @@ pub enum Table {
     Sends = 10,
     /// The same: requests of receives.
     Receives = 11,
+    /// [`MatchRow`] by sequence / 64.
+    Matches = 12,
 }
 
 impl Table {
@@ -98,10 +100,13 @@ impl Table {
     #[must_use]
     pub fn of(byte: u8) -> Option<Self> {
         use Table::{
-            Answers, Consumers, Dedup, Leases, Pages, Producers, Queue, Receives, Results, Sends, States,
+            Answers, Consumers, Dedup, Leases, Matches, Pages, Producers, Queue, Receives, Results, Sends,
+            States,
         };
-        let all =
-            [Queue, Consumers, Pages, States, Leases, Answers, Producers, Results, Dedup, Sends, Receives];
+        let all = [
+            Queue, Consumers, Pages, States, Leases, Answers, Producers, Results, Dedup, Sends, Receives,
+            Matches,
+        ];
         all.into_iter().find(|table| *table as u8 == byte)
     }
 }
@@ -193,6 +198,75 @@ pub struct QueueRow {
     /// Of those, repeated ones.
     #[prost(uint64, tag = "16")]
     pub redelivered_total: u64,
+    /// What it is.
+    #[prost(enumeration = "QueueKind", tag = "17")]
+    pub kind: i32,
+    /// Of a subscription or a binding.
+    #[prost(message, optional, tag = "18")]
+    pub source: Option<Source>,
+    /// Of a subscription: it has [`MatchRow`]s; otherwise all that its topic has from `next_sequence` on waits for it.
+    #[prost(bool, tag = "19")]
+    pub matched: bool,
+    /// Of a topic: messages below are kept for subscriptions that hold them, and for nothing else.
+    #[prost(uint64, tag = "20")]
+    pub trim: Sequence,
+    /// Of a subscription: it has more to take in than one command may.
+    #[prost(bool, tag = "21")]
+    pub starved: bool,
+    /// Of a topic: messages from here on are kept, whoever has settled them; at most `next_sequence`. 0 = there.
+    #[prost(uint64, tag = "22")]
+    pub retained: Sequence,
+    /// Of a subscription: messages from here to `replay_end` have not been looked at. 0 = all have.
+    #[prost(uint64, tag = "23")]
+    pub replay_at: Sequence,
+    /// See `replay_at`.
+    #[prost(uint64, tag = "24")]
+    pub replay_end: Sequence,
+    /// Of a subscription.
+    #[prost(message, repeated, tag = "25")]
+    pub marks: Vec<MarkRow>,
+    /// Of a topic: all messages from here on are there. 0 = from `trim` on.
+    #[prost(uint64, tag = "26")]
+    pub kept: Sequence,
+    /// If it expires: when it was last used.
+    #[prost(uint64, tag = "27")]
+    pub used_ms: TimestampMs,
+    /// It has expired, and is to be deleted.
+    #[prost(bool, tag = "28")]
+    pub expired: bool,
+    /// The bindings that feed it, rising.
+    #[prost(message, repeated, tag = "29")]
+    pub inboxes: Vec<InboxRow>,
+}
+
+/// What a queue or topic has had of a binding. Stored.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct InboxRow {
+    /// The binding.
+    #[prost(uint64, tag = "1")]
+    pub binding: QueueUid,
+    /// The last message of it; 0 = none.
+    #[prost(uint64, tag = "2")]
+    pub through: Sequence,
+}
+
+/// A named place of a subscription. Stored.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MarkRow {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The place.
+    #[prost(uint64, tag = "2")]
+    pub sequence: Sequence,
+}
+
+/// Messages of a topic that wait for a subscription with a filter. Stored.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct MatchRow {
+    /// A bit for each sequence of the chunk.
+    #[prost(fixed64, tag = "1")]
+    pub bits: u64,
 }
 
 /// A consumer. Stored.
@@ -256,6 +330,9 @@ pub struct PageMessage {
     /// When it was sent.
     #[prost(uint64, tag = "4")]
     pub enqueued_ms: TimestampMs,
+    /// Of a compacted topic: it has an ordering key and no body.
+    #[prost(bool, tag = "5")]
+    pub deletes: bool,
 }
 
 /// What has happened to a page since it was written. Without this row: nothing. Stored.
@@ -359,12 +436,15 @@ pub struct ResultRow {
     /// Messages suppressed.
     #[prost(message, repeated, tag = "3")]
     pub duplicates: Vec<DuplicateRow>,
-    /// 0 = sent, 1 = invalid, 2 = queue full, 3 = too many remembered ids.
+    /// 0 = sent, 1 = invalid, 2 = queue full, 3 = too many remembered ids, 4 = a mandatory message that matches nothing.
     #[prost(uint32, tag = "4")]
     pub rejection: u32,
     /// What the rejection says.
     #[prost(string, tag = "5")]
     pub text: String,
+    /// To a topic: see [`Sent::matched`].
+    #[prost(uint64, tag = "6")]
+    pub matched: u64,
 }
 
 /// A suppressed message. Stored.
@@ -391,11 +471,13 @@ impl ResultRow {
                     original: *original,
                 };
                 let duplicates = sent.duplicates.iter().map(row).collect();
-                Some(Self { first: sent.first, count: sent.count, duplicates, ..Self::default() })
+                let (first, count, matched) = (sent.first, sent.count, sent.matched);
+                Some(Self { first, count, duplicates, matched, ..Self::default() })
             }
             Reply::Rejected(Rejection::Invalid(text)) => rejected(1, text),
             Reply::Rejected(Rejection::QueueFull(text)) => rejected(2, text),
             Reply::Rejected(Rejection::DedupFull(text)) => rejected(3, text),
+            Reply::Rejected(Rejection::Unroutable(text)) => rejected(4, text),
             _ => None,
         }
     }
@@ -407,10 +489,12 @@ impl ResultRow {
             1 => Reply::Rejected(Rejection::Invalid(self.text.clone())),
             2 => Reply::Rejected(Rejection::QueueFull(self.text.clone())),
             3 => Reply::Rejected(Rejection::DedupFull(self.text.clone())),
+            4 => Reply::Rejected(Rejection::Unroutable(self.text.clone())),
             _ => Reply::Sent(Sent {
                 first: self.first,
                 count: self.count,
                 duplicates: self.duplicates.iter().map(|row| (row.position, row.original)).collect(),
+                matched: self.matched,
                 repeated: true,
             }),
         }
@@ -419,7 +503,7 @@ impl ResultRow {
     /// Only a first sequence and a count.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.duplicates.is_empty() && self.rejection == 0 && self.text.is_empty()
+        self.duplicates.is_empty() && self.rejection == 0 && self.text.is_empty() && self.matched == 0
     }
 
     /// For the digest.

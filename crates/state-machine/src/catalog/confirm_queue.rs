@@ -18,6 +18,11 @@ impl Catalog {
             if entry.state() != QueueState::Deleting {
                 return Err(Rejection::Invalid("the queue is not being deleted".to_owned()));
             }
+            if self.subscriptions(entry).next().is_some() {
+                return Err(Rejection::Invalid(
+                    "the topic's subscriptions are still being deleted".to_owned(),
+                ));
+            }
             self.remove_queue(command.uid);
             return Ok(Reply::Done);
         }

@@ -1,7 +1,7 @@
 //! `CreateQueue`: a row in `creating`, on the shard with the fewest queues.
 
 use super::{Catalog, QUEUES_MAX, QueueEntry, QueueState, names, settings};
-use crate::command::CreateQueue;
+use crate::command::{CreateQueue, QueueKind};
 use crate::ids::{GroupId, TimestampMs};
 use crate::limits;
 use crate::reply::{Rejection, Reply};
@@ -14,17 +14,34 @@ impl Catalog {
         now_ms: TimestampMs,
         command: &CreateQueue,
     ) -> Result<Reply, Rejection> {
+        if QueueKind::try_from(command.kind).is_err() {
+            return Err(Rejection::Unsupported);
+        }
         names::check("namespace", &command.namespace).map_err(Rejection::Invalid)?;
         names::check("queue name", &command.name).map_err(Rejection::Invalid)?;
-        settings::check(&command.settings).map_err(Rejection::Invalid)?;
+        settings::check_kind(command.kind(), &command.settings).map_err(Rejection::Invalid)?;
+        settings::check_start(command.kind(), command.start.as_ref()).map_err(Rejection::Invalid)?;
         let settings = limits::resolve(&command.settings);
+        let (topic, source) = match command.kind() {
+            QueueKind::Subscription | QueueKind::Binding => {
+                self.source_of(command).map(|(topic, source)| (Some(topic), Some(source)))?
+            }
+            QueueKind::Queue | QueueKind::Topic => (None, None),
+        };
         if let Some(entry) = self.lookup(&command.namespace, &command.name) {
             return match entry.state() {
                 QueueState::Deleting => Err(Rejection::AlreadyExists(format!(
                     "queue {:?} is being deleted: create it again when the deletion has finished",
                     entry.name
                 ))),
-                _ if entry.settings == settings => Ok(Reply::Queue(Box::new(entry.clone()))),
+                _ if entry.kind != command.kind => Err(Rejection::AlreadyExists(format!(
+                    "{:?} is the name of a {}",
+                    entry.name,
+                    entry.kind().noun()
+                ))),
+                _ if entry.settings == settings && entry.source == source => {
+                    Ok(Reply::Queue(Box::new(entry.clone())))
+                }
                 _ => Err(Rejection::AlreadyExists(format!(
                     "queue {:?} exists with other settings (version {}): update it, or choose another name",
                     entry.name, entry.version
@@ -36,11 +53,12 @@ impl Catalog {
                 "the cluster has {QUEUES_MAX} queues, as many as it may: delete one first"
             )));
         }
-        let Some(group) = self.least_loaded_shard() else {
+        let group = topic.map_or_else(|| self.least_loaded_shard(), |topic| Some(topic.group));
+        let Some(group) = group else {
             return Err(Rejection::Invalid("the cluster has no shards yet: bootstrap it first".to_owned()));
         };
         let entry = QueueEntry {
-            uid: self.next_uid(),
+            uid: self.next_uid(&command.name),
             namespace: command.namespace.clone(),
             name: command.name.clone(),
             group,
@@ -49,6 +67,10 @@ impl Catalog {
             state: QueueState::Creating.into(),
             settings,
             created_ms: now_ms,
+            kind: command.kind,
+            source,
+            start: command.start.clone(),
+            target: if command.kind() == QueueKind::Binding { command.target.clone() } else { String::new() },
         };
         self.put_queue(entry.clone());
         Ok(Reply::Queue(Box::new(entry)))

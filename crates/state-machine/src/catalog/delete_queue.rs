@@ -11,7 +11,11 @@ impl Catalog {
         let Some(entry) = self.lookup(&command.namespace, &command.name) else {
             return Err(Rejection::NotFound);
         };
+        if entry.kind != command.kind || (command.uid != 0 && entry.uid != command.uid) {
+            return Err(Rejection::NotFound);
+        }
         let mut entry = entry.clone();
+        self.delete_subscriptions(&entry);
         if entry.state() != QueueState::Deleting {
             entry.state = QueueState::Deleting.into();
             self.put_queue(entry.clone());

@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 
+use super::bindings::target_of;
 use super::rows::{FORMAT, HeaderRow, RowId};
 use super::view::is_pending;
 use super::{Catalog, QueueEntry, QueueState, names, settings};
-use crate::command::{GroupRow, NodeRow};
+use crate::command::{GroupRow, NodeRow, QueueKind};
 use crate::limits;
 use crate::machine::LoadError;
+use crate::queue::conditions;
 
 impl Catalog {
     /// Takes one row of a checkpoint into a catalog made by [`Catalog::new`]. Rows come in key order.
@@ -88,8 +90,23 @@ impl Catalog {
     fn check_entry(&self, uid: u64, entry: &QueueEntry) -> Result<(), String> {
         names::check("namespace", &entry.namespace)?;
         names::check("queue name", &entry.name)?;
-        settings::check(&entry.settings)?;
+        settings::check_kind(entry.kind(), &entry.settings)?;
+        if let Some(source) = &entry.source {
+            conditions(source)?;
+        }
         let rules = [
+            (QueueKind::try_from(entry.kind).is_ok(), "its kind is unknown"),
+            (
+                matches!(entry.kind(), QueueKind::Subscription | QueueKind::Binding)
+                    == entry.source.is_some(),
+                "a subscription without a topic, or the reverse",
+            ),
+            (
+                [target_of(entry).is_some(), !entry.target.is_empty()]
+                    .into_iter()
+                    .all(|has| has == (entry.kind() == QueueKind::Binding)),
+                "a binding without a target, or the reverse",
+            ),
             (entry.uid == uid, "the row names another uid"),
             (uid != 0 && uid <= self.last_uid, "the uid was never given"),
             (entry.group != 0 && self.groups.contains_key(&entry.group), "its shard does not exist"),
@@ -125,6 +142,10 @@ impl Catalog {
         let rules = [
             (again.digest == self.digest, "the catalog's digest is not that of its rows"),
             (again.names == self.names, "the index of names is not that of the rows"),
+            (
+                again.bindings == self.bindings && again.inboxes == self.inboxes,
+                "the indexes of bindings are not those of the rows",
+            ),
             (again.load == self.load, "the shards' counts are not those of the rows"),
             (pending == self.pending, "the set of pending queues is not that of the rows"),
             (

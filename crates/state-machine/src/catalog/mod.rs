@@ -1,10 +1,12 @@
 //! The catalog: what exists and where. Group 0 keeps it.
 //!
-//! Nodes, groups (shards) and queues with their settings. A queue's row goes creating → live → deleting → gone; the
+//! Nodes, groups (shards) and queues with their settings. Topics and subscriptions are queues of another kind; a subscription is called
+//! `topic/subscription`, and lives on its topic's shard. A queue's row goes creating → live → deleting → gone; the
 //! shard carries out what the row asks and `ConfirmQueue` says that it has.
 //! Invariants: a name has at most one row; a uid is never given twice; every queue's group is a shard that exists;
 //! `confirmed_version <= version`. The catalog does not know what is in a queue.
 
+mod bindings;
 mod bootstrap;
 mod confirm_queue;
 mod create_queue;
@@ -13,12 +15,13 @@ mod load;
 pub mod names;
 mod rows;
 pub mod settings;
+mod subscriptions;
 mod update_queue;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::command::{CommandKind, GroupRow, NodeRow, QueueSettings};
+use crate::command::{CommandKind, GroupRow, NodeRow, Place, QueueKind, QueueSettings, Source};
 use crate::ids::{GroupId, Id128, NodeId, QueueUid, TimestampMs};
 use crate::reply::{Rejection, Reply};
 
@@ -77,6 +80,18 @@ pub struct QueueEntry {
     /// Machine time of its creation, ms.
     #[prost(uint64, tag = "9")]
     pub created_ms: u64,
+    /// What it is.
+    #[prost(enumeration = "QueueKind", tag = "10")]
+    pub kind: i32,
+    /// Of a subscription or a binding.
+    #[prost(message, optional, tag = "11")]
+    pub source: Option<Source>,
+    /// Of a subscription or a binding: where it began.
+    #[prost(message, optional, tag = "12")]
+    pub start: Option<Place>,
+    /// Of a binding: the name of what it feeds. The uid in `source` decides.
+    #[prost(string, tag = "13")]
+    pub target: String,
 }
 
 /// The state of group 0.
@@ -95,6 +110,10 @@ pub struct Catalog {
     load: BTreeMap<GroupId, u64>,
     /// Queues whose shard has something left to do. Follows from `queues`.
     pending: BTreeSet<QueueUid>,
+    /// Bindings by topic. Follows from `queues`.
+    bindings: BTreeSet<(QueueUid, QueueUid)>,
+    /// Bindings by what they feed. Follows from `queues`.
+    inboxes: BTreeSet<(QueueUid, QueueUid)>,
     /// Sum of the hashes of all rows. Follows from the rows.
     digest: u64,
     /// Rows that changed since the last checkpoint took them.

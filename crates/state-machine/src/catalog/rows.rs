@@ -4,8 +4,10 @@
 //! are protobuf. The digest is the sum of the hashes of all rows (table, id and value).
 
 use bytes::Bytes;
+use phalanx_canary::Canary;
 use prost::Message;
 
+use super::bindings::target_of;
 use super::view::is_pending;
 use super::{Catalog, QueueEntry};
 use crate::command::{GroupRow, NodeRow};
@@ -87,6 +89,11 @@ impl RowId {
     }
 }
 
+/// What a binding leads from and to.
+fn ends(entry: &QueueEntry) -> Option<(QueueUid, QueueUid)> {
+    Some((entry.source.as_ref()?.topic, target_of(entry)?))
+}
+
 impl Catalog {
     /// The row as it would be written; `None` if there is no such row.
     pub(super) fn encode_row(&self, id: RowId) -> Option<Bytes> {
@@ -132,8 +139,13 @@ impl Catalog {
         self.edit(RowId::Header, |catalog| catalog.cluster = Some(cluster));
     }
 
-    /// Gives out a uid.
-    pub(super) fn next_uid(&mut self) -> QueueUid {
+    /// Gives out a uid, which no queue of that or another name has had.
+    pub(super) fn next_uid(&mut self, name: &str) -> QueueUid {
+        if Canary::UidConfusion.is_planted() {
+            let uid = (digest::bytes(name.as_bytes()) >> 44) + 1;
+            self.edit(RowId::Header, |catalog| catalog.last_uid = catalog.last_uid.max(uid));
+            return uid;
+        }
         self.edit(RowId::Header, |catalog| catalog.last_uid += 1);
         self.last_uid
     }
@@ -168,6 +180,10 @@ impl Catalog {
                     .or_default()
                     .insert(entry.name.clone(), entry.uid);
                 *catalog.load.entry(entry.group).or_insert(0) += 1;
+                if let Some((topic, target)) = ends(&entry) {
+                    catalog.bindings.insert((topic, entry.uid));
+                    catalog.inboxes.insert((target, entry.uid));
+                }
             }
             catalog.queues.insert(entry.uid, entry);
         });
@@ -180,6 +196,10 @@ impl Catalog {
                 return;
             };
             catalog.pending.remove(&uid);
+            if let Some((topic, target)) = ends(&entry) {
+                catalog.bindings.remove(&(topic, uid));
+                catalog.inboxes.remove(&(target, uid));
+            }
             if let Some(names) = catalog.names.get_mut(&entry.namespace) {
                 names.remove(&entry.name);
                 if names.is_empty() {

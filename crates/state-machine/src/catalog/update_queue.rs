@@ -1,8 +1,9 @@
 //! `UpdateQueue`: new settings, a new version.
 
 use super::{Catalog, QueueState, settings};
-use crate::command::UpdateQueue;
+use crate::command::{Source, UpdateQueue};
 use crate::limits;
+use crate::queue::conditions;
 use crate::reply::{Rejection, Reply};
 
 impl Catalog {
@@ -12,24 +13,29 @@ impl Catalog {
         let Some(entry) = self.lookup(&command.namespace, &command.name) else {
             return Err(Rejection::NotFound);
         };
-        if entry.state() == QueueState::Deleting {
+        if entry.state() == QueueState::Deleting || entry.kind != command.kind {
             return Err(Rejection::NotFound);
         }
-        settings::check(&command.settings).map_err(Rejection::Invalid)?;
+        settings::check_kind(entry.kind(), &command.settings).map_err(Rejection::Invalid)?;
         let settings = limits::resolve(&command.settings);
-        let repeated = settings == entry.settings && command.if_version.checked_add(1) == Some(entry.version);
+        let source = entry.source.as_ref().map(|source| Source {
+            topic: source.topic,
+            pattern: command.pattern.clone(),
+            filter: command.filter.clone(),
+            target: source.target,
+        });
+        if let Some(source) = &source {
+            conditions(source).map_err(Rejection::Invalid)?;
+        }
+        let is_same = settings == entry.settings && source == entry.source;
+        let repeated = is_same && command.if_version.checked_add(1) == Some(entry.version);
         if command.if_version != 0 && command.if_version != entry.version && !repeated {
             return Err(Rejection::VersionMismatch { actual: entry.version });
         }
-        if settings.strict != entry.settings.strict {
-            // Groups that flow in parallel cannot become one, nor the reverse, while their messages are in hand.
-            return Err(Rejection::Invalid(
-                "strict is fixed when a queue is created: create another queue".to_owned(),
-            ));
-        }
+        settings::check_fixed(&entry.settings, &settings).map_err(Rejection::Invalid)?;
         let mut entry = entry.clone();
-        if settings != entry.settings {
-            entry.settings = settings;
+        if !is_same {
+            (entry.settings, entry.source) = (settings, source);
             entry.version += 1;
             self.put_queue(entry.clone());
         }

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{Catalog, QueueEntry, QueueState};
-use crate::command::{GroupRow, NodeRow};
+use crate::command::{GroupRow, NodeRow, QueueKind};
 use crate::ids::{GroupId, Id128, NodeId, QueueUid};
 
 impl Catalog {
@@ -47,16 +47,17 @@ impl Catalog {
         self.queues.get(&uid)
     }
 
-    /// A page: up to `limit` rows of a namespace with names after `after` (empty = from the first), by name.
+    /// A page: up to `limit` rows of a kind of a namespace with names after `after` (empty = from the first), by name.
     #[must_use]
-    pub fn list(&self, namespace: &str, after: &str, limit: usize) -> Vec<&QueueEntry> {
+    pub fn list(&self, kind: QueueKind, namespace: &str, after: &str, limit: usize) -> Vec<&QueueEntry> {
         let Some(names) = self.names.get(namespace) else {
             return Vec::new();
         };
         names
             .range::<str, _>((Bound::Excluded(after), Bound::Unbounded))
-            .take(limit)
             .filter_map(|(_, uid)| self.queues.get(uid))
+            .filter(|entry| entry.kind() == kind)
+            .take(limit)
             .collect()
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Changes, LoadError, Machine, MachineKind, RowChange, tombstone_hash};
+use super::{Changes, LoadError, Machine, MachineKind, RowChange, queue_mut, tombstone_hash};
 use crate::catalog::Catalog;
 use crate::ids::{QueueUid, Sequence};
 use crate::limits::TOMBSTONES_MAX;
@@ -18,7 +18,7 @@ impl Machine {
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.pending);
         for uid in std::mem::take(&mut self.dirty) {
-            if let Some(queue) = self.queues.get_mut(&uid) {
+            if let Some(queue) = queue_mut(&mut self.queues, &mut self.topics, uid) {
                 queue.take_changes(&mut changes);
                 self.unconfirmed.push(uid);
             }
@@ -42,7 +42,7 @@ impl Machine {
     /// The changes last taken are durable; what they hold may be spilled from now on.
     pub fn checkpoint_done(&mut self) {
         for uid in std::mem::take(&mut self.unconfirmed) {
-            if let Some(queue) = self.queues.get_mut(&uid) {
+            if let Some(queue) = queue_mut(&mut self.queues, &mut self.topics, uid) {
                 queue.checkpoint_done();
             }
         }
@@ -58,15 +58,18 @@ impl Machine {
 
     /// Drops resident payloads up to `through` that a durable checkpoint holds. Returns the bytes freed.
     pub fn spill(&mut self, uid: QueueUid, through: Sequence) -> u64 {
-        let freed = self.queues.get_mut(&uid).map_or(0, |queue| queue.spill(through));
+        let freed =
+            queue_mut(&mut self.queues, &mut self.topics, uid).map_or(0, |queue| queue.spill(through));
         self.count(uid);
         freed
     }
 
-    /// Key of the row that holds the payload of a live message; `None` if no durable checkpoint has it.
+    /// Key of the row that holds the payload of a live message; `None` if no durable checkpoint has it. That of a subscription's message is
+    /// its topic's.
     #[must_use]
     pub fn page_key_of(&self, uid: QueueUid, sequence: Sequence) -> Option<Bytes> {
-        self.queues.get(&uid)?.page_key_of(sequence)
+        let queue = self.queue(uid)?;
+        self.topic_of(queue).unwrap_or(queue).page_key_of(sequence)
     }
 
     /// Reads one payload from the row that [`Self::page_key_of`] named; `None` if the page does not hold it.
@@ -130,7 +133,8 @@ impl Machine {
         self.catalog.check()?;
         let mut sum = self.tombstones.iter().fold(0_u64, |sum, uid| sum.wrapping_add(tombstone_hash(*uid)));
         let mut resident = 0;
-        for (uid, queue) in &self.queues {
+        self.check_topics()?;
+        for (uid, queue) in self.queues.iter().chain(&self.topics) {
             let named = |cause: String| format!("queue {uid}: {cause}");
             queue.check().map_err(named)?;
             queue.check_assigned().map_err(named)?;
@@ -144,13 +148,37 @@ impl Machine {
             sum = sum.wrapping_add(queue.counted_digest);
             resident += queue.resident_bytes();
         }
-        if self.due.len() != self.queues.values().filter(|queue| queue.registered_due_ms.is_some()).count() {
+        let all = self.queues.values().chain(self.topics.values());
+        if self.due.len() != all.filter(|queue| queue.registered_due_ms.is_some()).count() {
             return Err("a due time of no queue".into());
         }
         if resident != self.resident {
             return Err(format!("{resident} bytes are resident, counted {}", self.resident));
         }
         if sum == self.sum { Ok(()) } else { Err("sum of queues is wrong".into()) }
+    }
+
+    /// What topics know of their subscriptions is what these say.
+    fn check_topics(&self) -> Result<(), String> {
+        let mut holds: BTreeMap<QueueUid, BTreeMap<Sequence, u32>> = BTreeMap::new();
+        let mut members: BTreeMap<QueueUid, BTreeMap<QueueUid, bool>> = BTreeMap::new();
+        for (uid, queue) in &self.queues {
+            let Some(topic) = queue.topic_uid() else { continue };
+            let Some(topic_queue) = self.topics.get(&topic) else {
+                return Err(format!("subscription {uid} has no topic"));
+            };
+            queue.check_feed(topic_queue).map_err(|cause| format!("subscription {uid}: {cause}"))?;
+            members.entry(topic).or_default().insert(*uid, queue.cursor().is_some());
+            for sequence in queue.held() {
+                *holds.entry(topic).or_default().entry(sequence).or_default() += 1;
+            }
+        }
+        for (uid, topic) in &self.topics {
+            let (holds, members) =
+                (holds.remove(uid).unwrap_or_default(), members.remove(uid).unwrap_or_default());
+            topic.check_topic(&holds, &members).map_err(|cause| format!("topic {uid}: {cause}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -224,7 +252,8 @@ impl Loader {
             self.finish_queue()?;
         }
         if let Some((_, queue)) = &mut self.queue {
-            return queue.row(table, place, value, &mut self.resident_left);
+            let topic = queue.topic_uid().and_then(|topic| self.machine.topics.get(&topic));
+            return queue.row(table, place, value, &mut self.resident_left, topic);
         }
         if table == Table::Queue {
             if self.machine.tombstones.contains(&uid) {
@@ -241,10 +270,20 @@ impl Loader {
         let Some((uid, queue)) = self.queue.take() else { return Ok(()) };
         let named = |LoadError(cause)| LoadError(format!("queue {uid}: {cause}"));
         let (queue, garbage) = queue.finish().map_err(named)?;
-        self.machine.queues.insert(uid, queue);
+        let own = if queue.topic().is_some() { &mut self.machine.topics } else { &mut self.machine.queues };
+        own.insert(uid, queue);
         self.machine.pending.garbage.extend(garbage);
+        self.join_topic(uid).map_err(|cause| LoadError(format!("queue {uid}: {cause}")))?;
         self.machine.count(uid);
         Ok(())
+    }
+
+    /// A subscription that was loaded is known to its topic.
+    fn join_topic(&mut self, uid: QueueUid) -> Result<(), String> {
+        let Some(queue) = self.machine.queues.get_mut(&uid) else { return Ok(()) };
+        let Some(topic) = queue.topic_uid() else { return Ok(()) };
+        let topic = self.machine.topics.get_mut(&topic).ok_or("its topic is not there")?;
+        queue.rejoin(topic)
     }
 
     fn finish(mut self) -> Result<Machine, LoadError> {
@@ -252,6 +291,9 @@ impl Loader {
         if self.before.is_none() {
             return error("no rows: not even the machine's own");
         }
+        // Now that all cursors are known: whether something is due follows from them.
+        let topics: Vec<QueueUid> = self.machine.topics.keys().copied().collect();
+        topics.into_iter().for_each(|uid| self.machine.count(uid));
         if self.machine.kind == MachineKind::Catalog {
             self.machine.catalog.finish_load()?;
         }

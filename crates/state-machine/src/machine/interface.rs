@@ -1,9 +1,13 @@
 //! What goes into a machine and what comes out of it, besides commands, replies and effects.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
 
-use crate::command::Batch;
-use crate::ids::{GroupId, Id128, Sequence, TimestampMs, Token};
+use bytes::Bytes;
+use phalanx_filter::{Attributes, Filter, Pattern};
+
+use crate::command::{Batch, QueueKind, Source};
+use crate::ids::{GroupId, Id128, QueueUid, Sequence, TimestampMs, Token};
+use crate::queue::conditions;
 use crate::reply::{Payload, ReturnReason};
 
 /// One committed entry, decoded.
@@ -44,6 +48,8 @@ pub struct LoadError(pub String);
 /// What is asked about a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct QueueInfo {
+    /// What it is.
+    pub kind: QueueKind,
     /// Settings version in force.
     pub version: u64,
     /// Messages that wait (ready or delayed).
@@ -72,8 +78,83 @@ pub struct QueueInfo {
     pub delivered_total: u64,
     /// Deliveries with attempt > 1.
     pub redelivered_total: u64,
+    /// Of a topic.
+    pub subscription_count: u64,
+    /// Of a topic: all messages from here on are there.
+    pub kept_from: Sequence,
+    /// Of a subscription: messages of the past that it has not been told of.
+    pub unseen_count: u64,
+    /// Of a subscription: named places.
+    pub marks: Vec<(String, Sequence)>,
     /// Attached and detached consumers.
     pub consumers: Vec<ConsumerInfo>,
+}
+
+/// Messages of the past that a subscription's conditions must be asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayTask {
+    /// The subscription.
+    pub uid: QueueUid,
+    /// Of its settings.
+    pub version: u64,
+    /// Its topic and its conditions.
+    pub source: Source,
+    /// The first.
+    pub from: Sequence,
+    /// The one behind the last.
+    pub end: Sequence,
+}
+
+impl ReplayTask {
+    /// Its conditions, understood.
+    ///
+    /// # Errors
+    /// If they are not; those of a subscription that exists are.
+    pub fn conditions(&self) -> Result<Conditions, String> {
+        let (pattern, filter) = conditions(&self.source)?;
+        Ok(Conditions { pattern, filter })
+    }
+}
+
+/// What goes on next over a binding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxPage {
+    /// The binding.
+    pub binding: QueueUid,
+    /// What it feeds.
+    pub target: QueueUid,
+    /// Whose messages they are.
+    pub topic: QueueUid,
+    /// In order.
+    pub messages: Vec<OutboxMessage>,
+}
+
+/// A message that waits in a binding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxMessage {
+    /// Its place in the topic.
+    pub sequence: Sequence,
+    /// The ordering key.
+    pub group: Bytes,
+    /// The payload, or where to read it.
+    pub payload: Payload,
+}
+
+/// Which messages a subscription takes.
+#[derive(Debug)]
+pub struct Conditions {
+    pattern: Option<Pattern>,
+    filter: Option<Filter>,
+}
+
+impl Conditions {
+    /// Whether it takes a message.
+    #[must_use]
+    pub fn take(&self, routing_key: &str, headers: &BTreeMap<String, Bytes>) -> bool {
+        let shown = Attributes::new(routing_key, headers);
+        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(routing_key))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(&shown))
+    }
 }
 
 /// What is asked about a consumer.

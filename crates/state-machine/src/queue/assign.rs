@@ -15,11 +15,17 @@ use crate::reply::{Delivery, Effect, Payload, ReturnReason, SettleResult};
 
 impl Queue {
     /// Gives messages to attached consumers as long as there is a message and room for it.
-    pub(super) fn assign(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn assign(&mut self, turn: &mut Turn<'_>) {
         self.refresh_consumers();
+        let mut budget = self.pull_budget();
         while self.consumers.any_open() && self.leases.len() < LEASES_PER_QUEUE_MAX {
             let sticky = self.consumers.first_sticky();
-            let general = self.first_general().filter(|first| sticky.is_none_or(|(own, _)| *first < own));
+            let first = self.first_general();
+            if first.is_none() && sticky.is_none() && self.pull(turn, &mut budget) {
+                self.refresh_consumers();
+                continue;
+            }
+            let general = first.filter(|first| sticky.is_none_or(|(own, _)| *first < own));
             let picked = general.and_then(|sequence| {
                 let slot = self.messages.get(sequence)?;
                 Some((sequence, self.consumers.pick(slot.payload_bytes)?))
@@ -27,7 +33,7 @@ impl Queue {
             let Some((sequence, number)) = picked.or(sticky) else { break };
             let Some(consumer) = self.consumers.get(number) else { break };
             let (lease_ms, incarnation, id) = (consumer.lease_ms, consumer.incarnation, consumer.id);
-            let delivery = self.deliver(turn.now_ms, sequence, number, lease_ms);
+            let delivery = self.deliver(turn, sequence, number, lease_ms);
             turn.effects.push(Effect::Deliver { uid: self.uid, consumer: id, incarnation, delivery });
             self.refresh_consumers();
         }
@@ -48,8 +54,8 @@ impl Queue {
 
     /// Whether anybody's receive would get something.
     pub(crate) fn has_offer(&self) -> bool {
-        let general = self.messages.has_fresh() || !self.returned.is_empty() || !self.heads.is_empty();
-        general && self.leases.len() < LEASES_PER_QUEUE_MAX
+        let own = self.messages.has_fresh() || !self.returned.is_empty() || !self.heads.is_empty();
+        (own || self.has_waiting()) && self.leases.len() < LEASES_PER_QUEUE_MAX
     }
 
     /// Consumers without a stream for which something became ready in this entry that only they may get.
@@ -61,7 +67,7 @@ impl Queue {
     /// be the lane's holder if it has one.
     pub(super) fn deliver(
         &mut self,
-        now_ms: TimestampMs,
+        turn: &Turn<'_>,
         sequence: Sequence,
         number: u64,
         lease_ms: u64,
@@ -69,14 +75,15 @@ impl Queue {
         let lease_ms = if lease_ms == 0 { self.settings.lease_ms } else { lease_ms.min(LEASE_MAX_MS) };
         let token = self.next_token;
         self.next_token += 1;
-        let deadline_ms = now_ms.saturating_add(lease_ms);
+        let deadline_ms = turn.now_ms.saturating_add(lease_ms);
         let change = |slot: &mut Slot| {
             assert!(slot.state == State::Ready, "only a ready message is offered");
             slot.state = State::Leased;
             slot.at = token;
             slot.attempts = slot.attempts.saturating_add(1);
         };
-        let slot = self.messages.change(sequence, change).expect("an offered message is live");
+        self.messages.change(sequence, change).expect("an offered message is live");
+        let slot = self.messages.get(sequence).expect("an offered message is live");
         let (next, group, payload_bytes) = (slot.next, slot.group, slot.payload_bytes);
         let delivery = Delivery {
             token,
@@ -86,7 +93,7 @@ impl Queue {
             enqueued_ms: slot.enqueued_ms,
             redelivery: reason_of(slot.reason),
             group: self.groups.key(group),
-            payload: payload_of(slot),
+            payload: self.payload(sequence, slot, turn.topic.as_deref()),
         };
         match self.lane_of(group) {
             Some(lane) => self.lane_lease(lane, next, number),
@@ -163,6 +170,9 @@ impl Queue {
             self.lane_unlink(lane, &slot, lease.sequence);
         }
         self.groups.leave(slot.group);
+        if let Some(feed) = self.feed_mut() {
+            feed.released.push(lease.sequence);
+        }
         self.remember_answer(lease.consumer, token, result);
     }
 
@@ -205,6 +215,7 @@ impl Queue {
         if let Some(due) = due_ms {
             self.delayed.insert((due, sequence));
         }
+        self.conflate_lane(turn.topic.as_deref(), lane, sequence);
         ended
     }
 
@@ -255,7 +266,7 @@ impl Queue {
     }
 
     /// The delivery that a live lease stands for, once more.
-    pub(super) fn delivery_again(&self, token: Token) -> Option<Delivery> {
+    pub(super) fn delivery_again(&self, token: Token, topic: Option<&Self>) -> Option<Delivery> {
         let lease = self.leases.get(token)?;
         let slot = self.messages.get(lease.sequence)?;
         Some(Delivery {
@@ -266,7 +277,7 @@ impl Queue {
             enqueued_ms: slot.enqueued_ms,
             redelivery: reason_of(slot.reason),
             group: self.groups.key(slot.group),
-            payload: payload_of(slot),
+            payload: self.payload(lease.sequence, slot, topic),
         })
     }
 

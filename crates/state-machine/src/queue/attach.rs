@@ -18,6 +18,10 @@ impl Queue {
         if attach.held.len() > SETTLE_RANGES_MAX {
             return Reply::Rejected(Rejection::Invalid("too many ranges of held tokens".into()));
         }
+        if let Err(rejection) = self.admits(attach.consumer, turn.now_ms) {
+            return Reply::Rejected(rejection);
+        }
+        self.use_now(turn.now_ms);
         let number = match self.admit(turn, attach) {
             Ok(number) => number,
             Err(rejection) => return Reply::Rejected(rejection),
@@ -82,7 +86,7 @@ impl Queue {
             .hand(number)
             .filter(|(token, lease)| self.is_live(lease, now_ms) && held.binary_search(token).is_err());
         for (token, _) in missing {
-            if let Some(delivery) = self.delivery_again(token) {
+            if let Some(delivery) = self.delivery_again(token, turn.topic.as_deref()) {
                 turn.effects.push(Effect::Deliver {
                     uid: self.uid,
                     consumer: attach.consumer,
@@ -104,6 +108,7 @@ impl Queue {
         }
         let until_ms = turn.now_ms.saturating_add(self.settings.resume_ms);
         self.dirty = true;
+        self.use_now(turn.now_ms);
         if detach.clean {
             // What it was answered is remembered as long as if its stream had broken.
             self.consumers.set_phase(number, Phase::Unary(until_ms));
@@ -129,6 +134,7 @@ impl Queue {
             .map(|(number, _)| *number)
             .collect();
         let until_ms = turn.now_ms.saturating_add(self.settings.resume_ms);
+        self.use_now(turn.now_ms);
         for number in attached {
             self.consumers.set_phase(number, Phase::Detached(until_ms));
             if let Some(consumer) = self.consumers.get(number) {

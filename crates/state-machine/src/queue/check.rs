@@ -61,8 +61,8 @@ impl Queue {
                 sum = sum.wrapping_add(slot.hash());
                 bytes += u64::from(slot.payload_bytes);
                 resident += if slot.spilled { 0 } else { u64::from(slot.payload_bytes) };
-                unwritten +=
-                    if chunk.meta.written & (1 << at) == 0 { u64::from(slot.payload_bytes) } else { 0 };
+                let is_written = chunk.meta.written & (1 << at) != 0 || slot.spilled;
+                unwritten += if is_written { 0 } else { u64::from(slot.payload_bytes) };
                 *by_group.entry(slot.group).or_default() += 1;
                 let fresh = chunk.meta.fresh & bit_of(sequence) != 0;
                 self.check_message(sequence, slot, fresh, expected)?;
@@ -100,6 +100,11 @@ impl Queue {
         expected: &mut Expected,
     ) -> Result<(), String> {
         let loose = self.lane_of(slot.group).is_none();
+        if self.topic().is_some() {
+            return ensure(!fresh && slot.state == State::Ready, || {
+                format!("message {sequence} of a topic is offered")
+            });
+        }
         let ready = slot.state == State::Ready;
         ensure(!fresh || (loose && ready), || format!("message {sequence} is fresh and may not be"))?;
         expected.fresh += u64::from(fresh);

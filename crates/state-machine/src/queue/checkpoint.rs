@@ -11,6 +11,7 @@ use super::answers::Answers;
 use super::consumers::{Consumer, Phase};
 use super::groups::Groups;
 use super::leases::Lease;
+use super::matches::Matches;
 use super::messages::{Messages, PageMeta, Slot, State};
 use super::producers::{self, Producer};
 use super::remembered::{self, Memory, Remembered};
@@ -19,8 +20,8 @@ use crate::ids::{Id128, QueueUid, Sequence};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::machine::{Changes, RowChange};
 use crate::rows::{
-    AnswersRow, ConsumerRow, LeaseItem, LeaseRow, MemoryItem, MemoryRow, PageMessage, PageRow, ProducerRow,
-    QueueRow, ResultsRow, StateMessage, StateRow, Table, key, number_key,
+    AnswersRow, ConsumerRow, LeaseItem, LeaseRow, MarkRow, MatchRow, MemoryItem, MemoryRow, PageMessage,
+    PageRow, ProducerRow, QueueRow, ResultsRow, StateMessage, StateRow, Table, key, number_key,
 };
 
 /// Bytes that a message's encoding adds to its payload and key, at most.
@@ -68,6 +69,9 @@ impl Queue {
         }
         take_memory(&mut self.sends, Table::Sends, &mut rows);
         take_memory(&mut self.receives, Table::Receives, &mut rows);
+        if let Some(matches) = self.feed_mut().and_then(|feed| feed.matches.as_mut()) {
+            take_matches(matches, &mut rows);
+        }
     }
 
     /// The rows last taken are durable: their payloads may be spilled.
@@ -94,6 +98,7 @@ impl Queue {
             + self.consumers.removed.len()
             + self.producers.dirty.len() * 2
             + self.producers.removed.len()
+            + self.feed().and_then(|feed| feed.matches.as_ref()).map_or(0, |matches| matches.dirty.len())
             + logs;
         (rows, self.messages.unwritten + rows as u64 * 128)
     }
@@ -116,7 +121,24 @@ impl Queue {
             rejected_total: self.totals.rejected,
             delivered_total: self.totals.delivered,
             redelivered_total: self.totals.redelivered,
+            kind: self.kind() as i32,
+            source: self.feed().map(|feed| feed.source.clone()),
+            matched: self.feed().is_some_and(|feed| feed.matches.is_some()),
+            trim: self.topic().map_or(0, |topic| topic.trim),
+            starved: self.feed().is_some_and(|feed| feed.starved),
+            retained: self.topic().map_or(0, |topic| topic.retained.from),
+            kept: self.topic().map_or(0, |topic| topic.kept),
+            replay_at: self.replaying().map_or(0, |(_, replaying)| replaying.at),
+            replay_end: self.replaying().map_or(0, |(_, replaying)| replaying.end),
+            marks: self.mark_rows(),
+            used_ms: self.used_ms,
+            expired: self.expired,
+            inboxes: self.inbox_rows(),
         }
+    }
+
+    fn mark_rows(&self) -> Vec<MarkRow> {
+        self.marks().into_iter().map(|(name, sequence)| MarkRow { name, sequence }).collect()
     }
 
     fn take_consumers(&mut self, rows: &mut Rows<'_>) {
@@ -264,6 +286,16 @@ fn take_memory<V: Memory>(memory: &mut Remembered<V>, table: Table, rows: &mut R
     memory.clean_below = memory.next();
 }
 
+fn take_matches(matches: &mut Matches, rows: &mut Rows<'_>) {
+    for chunk in std::mem::take(&mut matches.dirty) {
+        let key = number_key(rows.uid, Table::Matches, chunk);
+        match matches.by_chunk.get(&chunk) {
+            Some(bits) => rows.put(key, &MatchRow { bits: *bits }),
+            None => rows.delete(key),
+        }
+    }
+}
+
 fn take_messages(messages: &mut Messages, groups: &Groups, rows: &mut Rows<'_>) {
     for (first, has_state) in std::mem::take(&mut messages.removed_pages) {
         rows.delete(number_key(rows.uid, Table::Pages, first));
@@ -294,19 +326,23 @@ fn write_pages(number: u64, chunk: &mut Chunk<Slot, PageMeta>, groups: &Groups, 
         let mut bytes = 0;
         for at in bits(left) {
             let slot = chunk.at_mut(at).expect("a live position");
-            let size = slot.payload.len() + groups.key(slot.group).len() + MESSAGE_OVERHEAD_BYTES;
+            // What is spilled before it is written is with its topic, and so are its key and time.
+            let is_reference = slot.spilled;
+            let group = if is_reference { Bytes::new() } else { groups.key(slot.group) };
+            let size = slot.payload.len() + group.len() + MESSAGE_OVERHEAD_BYTES;
             if bytes + size > PAGE_BYTES_MAX && !page.messages.is_empty() {
                 break;
             }
             bytes += size;
-            written += u64::from(slot.payload_bytes);
+            written += slot.payload.len() as u64;
             // Its own allocation: one that stays long must not pin the batch it came with.
             slot.payload = Bytes::copy_from_slice(&slot.payload);
             page.messages.push(PageMessage {
                 offset: (at - start) as u32,
                 payload: slot.payload.clone(),
-                group: groups.key(slot.group),
-                enqueued_ms: slot.enqueued_ms,
+                group,
+                enqueued_ms: if is_reference { 0 } else { slot.enqueued_ms },
+                deletes: slot.deletes,
             });
             left &= !(1 << at);
             chunk.meta.written |= 1 << at;

@@ -34,6 +34,11 @@ impl Queue {
             self.receives.forget(turn.now_ms, forget);
             self.producers.forget(turn.now_ms, forget);
         }
+        self.expire_by_disuse(turn.now_ms);
+        self.retain(turn.now_ms, 0);
+        if self.is_untrimmed() {
+            self.trim(0);
+        }
         self.dirty = true;
         self.assign(turn);
     }

@@ -11,6 +11,9 @@ use crate::ids::Sequence;
 impl Queue {
     /// The lane of messages of a group; `None` if they belong to none.
     pub(super) fn lane_of(&self, group: u32) -> Option<u32> {
+        if self.topic().is_some() {
+            return None;
+        }
         if self.settings.strict {
             return Some(STRICT);
         }

@@ -3,7 +3,7 @@
 //! Nothing a row says is trusted: it is checked against the rows before it, and no size in it decides an allocation. What is not
 //! stored (lanes, indexes, chains) is built again. Rows of messages below the floor are garbage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use phalanx_canary::Canary;
@@ -11,19 +11,23 @@ use phalanx_canary::Canary;
 use super::Queue;
 use super::answers::SEGMENT;
 use super::consumers::{Consumer, Phase};
+use super::feed::Replaying;
+use super::groups::NONE;
 use super::leases::Lease;
-use super::messages::{NewSlot, Slot, State};
+use super::matches::Matches;
+use super::messages::{NewReference, NewSlot, Slot, State};
 use super::producers::{self, Outcome, Producer};
 use super::remembered::{self, Item, Memory, Remembered};
-use super::seq_map::{CHUNK, bit_of, bits, chunk_of};
-use crate::command::PutQueue;
+use super::retain::Retained;
+use super::seq_map::{CHUNK, bit_of, bits, chunk_of, first_of};
+use crate::command::{PutQueue, QueueKind, Source};
 use crate::ids::{Id128, QueueUid, Sequence};
-use crate::limits::{ANSWERS_MIN, GROUP_KEY_BYTES_MAX, PRODUCER_RESULTS_MAX};
+use crate::limits::{ANSWERS_MIN, GROUP_KEY_BYTES_MAX, INBOXES_MAX, MARKS_MAX, PRODUCER_RESULTS_MAX};
 use crate::machine::LoadError;
 use crate::reply::ReturnReason;
 use crate::rows::{
-    AnswersRow, ConsumerRow, LeaseRow, MemoryRow, PageRow, ProducerRow, QueueRow, ResultsRow, StateRow,
-    Table, number_key,
+    AnswersRow, ConsumerRow, LeaseRow, MatchRow, MemoryRow, PageRow, ProducerRow, QueueRow, ResultsRow,
+    StateRow, Table, number_key,
 };
 
 /// Counters start low and count things that happened: one that is higher was not counted. So none ever overflows.
@@ -34,6 +38,8 @@ pub(crate) struct QueueLoader {
     queue: Queue,
     last_sequence: Sequence,
     producers: BTreeMap<Id128, (Producer, u64)>,
+    /// Messages of a subscription that its topic does not have: settled, as state rows will say.
+    missing: BTreeSet<Sequence>,
     garbage: bool,
 }
 
@@ -65,6 +71,44 @@ fn identity(place: &[u8]) -> Result<(Id128, &[u8]), LoadError> {
     }
 }
 
+/// What a topic or a subscription has beside a queue.
+fn load_role(queue: &mut Queue, row: &QueueRow, latest_only: bool) -> Result<(), LoadError> {
+    if let Some(feed) = queue.feed_mut() {
+        // One that had a filter before keeps its bits.
+        feed.matches = row.matched.then(Matches::default);
+        ensure(row.matched || !latest_only, "a queue that conflates without matches")?;
+        feed.starved = row.starved;
+        if row.replay_at != 0 {
+            let (at, end) = (row.replay_at, row.replay_end);
+            ensure(row.matched && at < end && row.next_sequence <= at, "a replay of nothing")?;
+            feed.replaying = Some(Replaying { at, end });
+        }
+        ensure(row.marks.len() <= MARKS_MAX, "too many marks")?;
+        feed.marks = row.marks.iter().map(|mark| (mark.name.clone(), mark.sequence)).collect();
+    }
+    if let Some(topic) = queue.topic_mut() {
+        ensure(row.trim >= 1 && row.trim <= row.next_sequence, "a topic is trimmed beyond its end")?;
+        let or = |place, otherwise| if place == 0 { otherwise } else { place };
+        let (kept, retained) = (or(row.kept, row.trim), or(row.retained, row.next_sequence));
+        ensure(
+            row.trim <= kept && kept <= retained && retained <= row.next_sequence,
+            "a topic retains more than it has",
+        )?;
+        (topic.trim, topic.kept, topic.retained) = (row.trim, kept, Retained::starting_at(retained));
+    }
+    Ok(())
+}
+
+/// Whether a thing of that kind has that source.
+fn fits(kind: QueueKind, source: Option<&Source>) -> bool {
+    let target = source.map(|source| source.target);
+    match kind {
+        QueueKind::Queue | QueueKind::Topic => target.is_none(),
+        QueueKind::Subscription => target == Some(0),
+        QueueKind::Binding => target.is_some_and(|target| target != 0),
+    }
+}
+
 impl QueueLoader {
     /// Begins with the queue's own row.
     pub(crate) fn new(uid: QueueUid, place: &[u8], value: &Bytes) -> Result<Self, LoadError> {
@@ -73,12 +117,24 @@ impl QueueLoader {
         let put = PutQueue {
             uid,
             version: row.version,
-            namespace: row.namespace,
-            name: row.name,
-            settings: row.settings,
+            namespace: row.namespace.clone(),
+            name: row.name.clone(),
+            settings: row.settings.clone(),
             first_token: row.next_token,
+            kind: row.kind,
+            source: row.source.clone(),
+            start: None,
         };
+        ensure(QueueKind::try_from(row.kind).is_ok(), "a queue of an unknown kind")?;
+        ensure(fits(put.kind(), put.source.as_ref()), "a source that does not fit")?;
+        let latest_only = put.settings.latest_only;
         let mut queue = Queue::new(&put);
+        (queue.used_ms, queue.expired) = (row.used_ms, row.expired);
+        load_role(&mut queue, &row, latest_only)?;
+        ensure(queue.feed().is_none() || row.inboxes.is_empty(), "a binding that feeds a subscription")?;
+        ensure(row.inboxes.len() <= INBOXES_MAX, "too many bindings feed it")?;
+        queue.inboxes = row.inboxes.iter().map(|inbox| (inbox.binding, inbox.through)).collect();
+        ensure(queue.inbox_rows() == row.inboxes, "inboxes out of order")?;
         ensure(row.floor >= 1 && row.floor <= row.next_sequence, "floor of a queue is above its end")?;
         ensure(row.next_token >= 1 && row.next_consumer >= 1, "a queue row with a counter of zero")?;
         let counters = [
@@ -107,7 +163,13 @@ impl QueueLoader {
         start_memory(&mut queue.dedup, row.dedup_first);
         start_memory(&mut queue.sends, row.sends_first);
         start_memory(&mut queue.receives, row.receives_first);
-        Ok(Self { queue, last_sequence: 0, producers: BTreeMap::new(), garbage: false })
+        Ok(Self {
+            queue,
+            last_sequence: 0,
+            producers: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            garbage: false,
+        })
     }
 
     /// Takes a row, in key order. Payloads beyond `resident_left` stay in the checkpoint.
@@ -117,10 +179,12 @@ impl QueueLoader {
         place: &[u8],
         value: &Bytes,
         resident_left: &mut u64,
+        topic: Option<&Queue>,
     ) -> Result<(), LoadError> {
         match table {
             Table::Queue => error("a second queue row"),
             Table::Consumers => self.consumer(number(place)?, &decode(value, "consumer row")?),
+            Table::Pages if self.queue.feed().is_some() => self.references(number(place)?, value, topic),
             Table::Pages => self.page(number(place)?, value, resident_left),
             Table::States => self.state(number(place)?, value),
             Table::Leases => self.leases(number(place)?, &decode(value, "lease row")?),
@@ -132,7 +196,13 @@ impl QueueLoader {
             Table::Receives => {
                 memory(&mut self.queue.receives, number(place)?, decode(value, "request row")?)
             }
+            Table::Matches => self.matches(number(place)?, decode(value, "match row")?),
         }
+    }
+
+    /// The topic of a subscription.
+    pub(crate) fn topic_uid(&self) -> Option<QueueUid> {
+        self.queue.topic_uid()
     }
 
     fn consumer(&mut self, number: u64, row: &ConsumerRow) -> Result<(), LoadError> {
@@ -186,8 +256,9 @@ impl QueueLoader {
             // Its own allocation: it must not pin the whole row.
             let payload =
                 if resident { Bytes::copy_from_slice(&message.payload) } else { message.payload.clone() };
-            let enqueued_ms = message.enqueued_ms;
-            queue.messages.append(NewSlot { sequence, payload, group, group_hash, enqueued_ms }, false);
+            let (enqueued_ms, deletes) = (message.enqueued_ms, message.deletes);
+            let slot = NewSlot { sequence, payload, group, group_hash, enqueued_ms, deletes };
+            queue.messages.append(slot, false);
             if resident {
                 *resident_left -= message.payload.len() as u64;
             } else {
@@ -195,12 +266,60 @@ impl QueueLoader {
                 (slot.spilled, slot.payload) = (true, Bytes::new());
                 queue.messages.resident -= message.payload.len() as u64;
             }
-            let chunk = queue.messages.slots.chunk_mut(chunk_of(sequence)).expect("appended above");
-            chunk.meta.written |= bit_of(sequence);
-            chunk.meta.durable |= bit_of(sequence);
+            queue.load_holdable(sequence);
+            loaded(queue, sequence);
         }
-        let chunk = queue.messages.slots.chunk_mut(chunk_of(first)).expect("a page has a message");
-        chunk.meta.pages |= bit_of(first);
+        loaded_page(queue, first);
+        Ok(())
+    }
+
+    /// A page of a subscription: all but the sequences is with its topic. A message that was settled after the page was written may be
+    /// gone there: the page's state row says so.
+    fn references(&mut self, first: Sequence, value: &Bytes, topic: Option<&Queue>) -> Result<(), LoadError> {
+        if first < self.queue.floor {
+            self.garbage = true;
+            return Ok(());
+        }
+        let Some(topic) = topic else { return error("a subscription without its topic") };
+        let page: PageRow = decode(value, "page row")?;
+        ensure(page.first == first, "a page under another one's key")?;
+        ensure(page.messages.first().is_some_and(|message| message.offset == 0), "a page without its first")?;
+        for message in &page.messages {
+            let at = first % CHUNK + u64::from(message.offset);
+            ensure(at < CHUNK, "a page beyond its chunk")?;
+            let sequence = first - first % CHUNK + at;
+            ensure(sequence > self.last_sequence, "messages of pages are out of order")?;
+            ensure(sequence < self.queue.next_sequence, "a message beyond the cursor")?;
+            ensure(message.payload.is_empty() && message.group.is_empty(), "a reference with contents")?;
+            self.last_sequence = sequence;
+            let new = match topic.messages.get(sequence) {
+                Some(slot) => NewReference {
+                    sequence,
+                    base: slot.base,
+                    group: self.queue.groups.enter(&topic.groups.key(slot.group)),
+                    enqueued_ms: slot.enqueued_ms,
+                    payload_bytes: slot.payload_bytes,
+                },
+                None => {
+                    self.missing.insert(sequence);
+                    NewReference { sequence, base: 0, group: NONE, enqueued_ms: 0, payload_bytes: 0 }
+                }
+            };
+            self.queue.messages.append_reference(new, false);
+            loaded(&mut self.queue, sequence);
+        }
+        loaded_page(&mut self.queue, first);
+        Ok(())
+    }
+
+    fn matches(&mut self, chunk: u64, row: MatchRow) -> Result<(), LoadError> {
+        let from = self.queue.next_sequence;
+        let matches = self.queue.feed_mut().and_then(|feed| feed.matches.as_mut());
+        let Some(matches) = matches else { return error("matches of a queue without a filter") };
+        ensure(row.bits != 0 && chunk < COUNTER_END / CHUNK, "matches of nothing")?;
+        let first = first_of(chunk) + u64::from(row.bits.trailing_zeros());
+        ensure(first >= from, "a match below the cursor")?;
+        matches.change(chunk, |_| row.bits);
         Ok(())
     }
 
@@ -226,10 +345,12 @@ impl QueueLoader {
         ensure(mask & !settled != 0, "a page with no live message")?;
         for position in bits(settled) {
             let sequence = first - start + position;
-            let slot = messages.remove(sequence);
+            let slot = self.queue.messages.remove(sequence);
             let slot = slot.ok_or_else(|| LoadError("a message is settled twice".into()))?;
             self.queue.groups.leave(slot.group);
+            self.queue.forget_hold(sequence);
         }
+        let messages = &mut self.queue.messages;
         for message in &row.messages {
             let at = start + u64::from(message.offset);
             ensure(at < CHUNK && mask & (1 << at) != 0, "a state for a message that is not in the page")?;
@@ -362,8 +483,12 @@ impl QueueLoader {
                 consumer.answers.sum = consumer.answers.recompute(number);
             }
         }
+        let lost = self.missing.iter().any(|sequence| self.queue.messages.get(*sequence).is_some());
+        ensure(!lost, "a message that its topic does not have")?;
         self.build_lanes()?;
         let queue = &mut self.queue;
+        queue.count_retained();
+        queue.load_latest();
         queue.refresh_consumers();
         queue.consumers.settle_digest();
         queue.consumers.take_called();
@@ -377,6 +502,9 @@ impl QueueLoader {
         }
         for (_, chunk) in queue.leases.by_token.chunks_from_mut(0) {
             (chunk.meta.queued, chunk.meta.written) = (false, true);
+        }
+        if let Some(matches) = queue.feed_mut().and_then(|feed| feed.matches.as_mut()) {
+            matches.dirty.clear();
         }
         queue.messages.dirty_chunks.clear();
         queue.messages.removed_pages.clear();
@@ -411,7 +539,7 @@ impl QueueLoader {
                 let Some(slot) = queue.messages.get(sequence) else { continue };
                 let (group, state, token) = (slot.group, slot.state, slot.at);
                 let Some(lane) = queue.lane_of(group) else {
-                    if state == State::Ready {
+                    if state == State::Ready && queue.topic().is_none() {
                         queue.messages.set_fresh(sequence);
                     }
                     continue;
@@ -429,6 +557,21 @@ impl QueueLoader {
             }
         }
         Ok(())
+    }
+}
+
+/// A message is in a durable page.
+fn loaded(queue: &mut Queue, sequence: Sequence) {
+    if let Some(chunk) = queue.messages.slots.chunk_mut(chunk_of(sequence)) {
+        chunk.meta.written |= bit_of(sequence);
+        chunk.meta.durable |= bit_of(sequence);
+    }
+}
+
+/// A page begins there.
+fn loaded_page(queue: &mut Queue, first: Sequence) {
+    if let Some(chunk) = queue.messages.slots.chunk_mut(chunk_of(first)) {
+        chunk.meta.pages |= bit_of(first);
     }
 }
 

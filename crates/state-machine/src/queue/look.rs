@@ -6,7 +6,7 @@
 use std::ops::Bound;
 
 use super::Queue;
-use super::assign::{payload_of, reason_of};
+use super::assign::reason_of;
 use super::groups::{Group, STRICT};
 use super::messages::{Slot, State};
 use crate::digest;
@@ -16,17 +16,30 @@ use crate::machine::{GroupInfo, GroupPage, Holder, LookAt, MessagePage, Seen, St
 
 impl Queue {
     /// A page of messages, in sequence order.
-    pub(crate) fn look(&self, at: &LookAt<'_>) -> MessagePage {
-        let mut page = Pager { queue: self, at, bytes: 0, steps: 0, page: MessagePage::default() };
+    pub(crate) fn look(&self, at: &LookAt<'_>, topic: Option<&Self>) -> MessagePage {
+        let mut page = Pager { queue: self, topic, at, bytes: 0, steps: 0, page: MessagePage::default() };
+        self.look_at_own(at, &mut page);
+        let Some(topic) = topic.filter(|_| page.page.next.is_none()) else { return page.page };
+        for (sequence, slot) in self.waiting_from(topic, at.from) {
+            let wanted = at.group.is_none_or(|key| topic.groups.key(slot.group) == key);
+            let more = if wanted { page.take(sequence, slot) } else { page.step(sequence) };
+            if !more {
+                break;
+            }
+        }
+        page.page
+    }
+
+    fn look_at_own(&self, at: &LookAt<'_>, page: &mut Pager<'_>) {
         let Some(key) = at.group else {
             for (sequence, slot) in self.messages.slots.iter_from(at.from) {
                 if !page.take(sequence, slot) {
                     break;
                 }
             }
-            return page.page;
+            return;
         };
-        let Some(group) = self.groups.find(key, digest::bytes(key)) else { return page.page };
+        let Some(group) = self.groups.find(key, digest::bytes(key)) else { return };
         let lane = if self.settings.strict { STRICT } else { group };
         let mut next = self.first_in_lane(lane, at.from);
         while let Some(slot) = self.messages.get(next) {
@@ -37,7 +50,6 @@ impl Queue {
             }
             next = slot.next;
         }
-        page.page
     }
 
     /// A message of the lane that is not behind the first one wanted: that one itself where it is still there.
@@ -46,7 +58,7 @@ impl Queue {
         if there.is_some() { from } else { self.groups.lane(lane).head }
     }
 
-    /// A page of the groups that have messages, in an order that changes do not disturb; `after` is from the page before.
+    /// A page of the groups that have messages (of a subscription: among those it has taken in), in an order that changes do not disturb; `after` is from the page before.
     pub(crate) fn group_page(&self, after: Option<u64>, count_max: usize) -> GroupPage {
         if self.settings.strict {
             return GroupPage { groups: self.strict_group().into_iter().collect(), next: None };
@@ -106,6 +118,8 @@ impl Queue {
 
 struct Pager<'a> {
     queue: &'a Queue,
+    /// Of a subscription.
+    topic: Option<&'a Queue>,
     at: &'a LookAt<'a>,
     bytes: u64,
     steps: usize,
@@ -142,7 +156,7 @@ impl Pager<'_> {
             attempts: slot.attempts,
             returned: reason_of(slot.reason),
             standing: self.queue.standing(slot),
-            payload: payload_of(slot),
+            payload: self.queue.payload(sequence, slot, self.topic),
         });
         true
     }

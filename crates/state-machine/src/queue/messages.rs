@@ -45,7 +45,10 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// `ReturnReason` of the last lease that ended; 0 = never leased.
     pub(super) reason: u8,
+    /// The payload is elsewhere: in the checkpoint, or with the topic.
     pub(super) spilled: bool,
+    /// In a compacted topic: it deletes its key.
+    pub(super) deletes: bool,
 }
 
 impl Default for Slot {
@@ -63,6 +66,7 @@ impl Default for Slot {
             state: State::Ready,
             reason: 0,
             spilled: false,
+            deletes: false,
         }
     }
 }
@@ -88,6 +92,17 @@ pub(super) struct NewSlot {
     pub(super) group: u32,
     pub(super) group_hash: u64,
     pub(super) enqueued_ms: TimestampMs,
+    pub(super) deletes: bool,
+}
+
+/// A message whose payload is a topic's, for [`Messages::append_reference`].
+pub(super) struct NewReference {
+    pub(super) sequence: Sequence,
+    /// As the topic has it.
+    pub(super) base: u64,
+    pub(super) group: u32,
+    pub(super) enqueued_ms: TimestampMs,
+    pub(super) payload_bytes: u32,
 }
 
 /// What the queue keeps for each chunk of messages, a bit a message.
@@ -153,17 +168,35 @@ impl Messages {
             enqueued_ms: new.enqueued_ms,
             payload_bytes,
             group: new.group,
+            deletes: new.deletes,
             ..Slot::default()
         };
-        self.sum = self.sum.wrapping_add(slot.hash());
-        self.bytes += u64::from(payload_bytes);
         self.resident += u64::from(payload_bytes);
         self.unwritten += u64::from(payload_bytes);
-        let chunk = chunk_of(new.sequence);
-        self.spill_from = self.spill_from.min(chunk);
-        let meta = self.slots.push(new.sequence, slot);
+        self.spill_from = self.spill_from.min(chunk_of(new.sequence));
+        self.push(new.sequence, slot, fresh);
+    }
+
+    /// Appends a message whose payload is kept by a topic; `fresh` if it belongs to no lane.
+    pub(super) fn append_reference(&mut self, new: NewReference, fresh: bool) {
+        let slot = Slot {
+            base: new.base,
+            enqueued_ms: new.enqueued_ms,
+            payload_bytes: new.payload_bytes,
+            group: new.group,
+            spilled: true,
+            ..Slot::default()
+        };
+        self.push(new.sequence, slot, fresh);
+    }
+
+    fn push(&mut self, sequence: Sequence, slot: Slot, fresh: bool) {
+        self.sum = self.sum.wrapping_add(slot.hash());
+        self.bytes += u64::from(slot.payload_bytes);
+        let chunk = chunk_of(sequence);
+        let meta = self.slots.push(sequence, slot);
         if fresh {
-            meta.fresh |= bit_of(new.sequence);
+            meta.fresh |= bit_of(sequence);
             if self.fresh_count == 0 {
                 self.fresh_from = chunk;
             }
@@ -221,7 +254,7 @@ impl Messages {
         if !slot.spilled {
             self.resident -= u64::from(slot.payload_bytes);
         }
-        if !was_written {
+        if !was_written && !slot.spilled {
             self.unwritten -= u64::from(slot.payload_bytes);
         }
         self.fresh_count -= u64::from(was_fresh);
@@ -231,6 +264,16 @@ impl Messages {
             }
         }
         Some(slot)
+    }
+
+    /// All page rows that the checkpoint has or may have: first sequence, has a state row.
+    pub(super) fn all_pages(&self) -> Vec<(Sequence, bool)> {
+        let mut pages = self.removed_pages.clone();
+        for (number, chunk) in self.slots.chunks_from(0) {
+            let own = super::seq_map::bits(chunk.meta.pages);
+            pages.extend(own.map(|at| (number * CHUNK + at, chunk.meta.states & (1 << at) != 0)));
+        }
+        pages
     }
 
     /// The first fresh message.

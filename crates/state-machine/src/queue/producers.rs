@@ -27,7 +27,9 @@ pub(super) enum Outcome {
 impl Outcome {
     pub(super) fn of(reply: &Reply) -> Option<Self> {
         match reply {
-            Reply::Sent(sent) if sent.duplicates.is_empty() => Some(Self::Sent(sent.first, sent.count)),
+            Reply::Sent(sent) if sent.duplicates.is_empty() && sent.matched == 0 => {
+                Some(Self::Sent(sent.first, sent.count))
+            }
             Reply::Sent(_) | Reply::Rejected(_) => Some(Self::Other(Box::new(ResultRow::of(reply)?))),
             _ => None,
         }
@@ -36,9 +38,13 @@ impl Outcome {
     /// The answer to a repetition.
     pub(super) fn repeat(&self) -> Reply {
         match self {
-            Self::Sent(first, count) => {
-                Reply::Sent(Sent { first: *first, count: *count, duplicates: Vec::new(), repeated: true })
-            }
+            Self::Sent(first, count) => Reply::Sent(Sent {
+                first: *first,
+                count: *count,
+                duplicates: Vec::new(),
+                matched: 0,
+                repeated: true,
+            }),
             Self::Other(row) => row.repeat(),
         }
     }

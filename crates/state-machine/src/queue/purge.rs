@@ -53,8 +53,12 @@ impl Trash {
 
 impl Queue {
     pub(crate) fn purge(&mut self, turn: &mut Turn<'_>) -> (Reply, Trash) {
-        let count = self.messages.len();
+        let count = self.messages.len() + self.feed().map_or(0, |feed| feed.waiting);
         self.end_leases_silently(turn);
+        if let Some(topic) = turn.topic.as_deref_mut() {
+            self.release_own(topic);
+            self.skip_waiting(topic);
+        }
         let trash = self.empty();
         (Reply::Purged { count }, trash)
     }
@@ -89,7 +93,12 @@ impl Queue {
         let messages = std::mem::take(&mut self.messages);
         let groups = std::mem::take(&mut self.groups);
         self.leases.clear();
-        self.floor = self.next_sequence;
+        if self.feed().is_some() {
+            // It may be moved back: a floor would hide what it takes in then.
+            self.messages.removed_pages = messages.all_pages();
+        } else {
+            self.floor = self.next_sequence;
+        }
         self.dirty = true;
         Trash {
             slots: messages.slots,

@@ -39,13 +39,16 @@ impl Memory for Received {
 
 impl Queue {
     /// The answer, if it is one that changes nothing.
-    pub(crate) fn receive_without_trace(&mut self, now_ms: TimestampMs, receive: &Receive) -> Option<Reply> {
+    pub(crate) fn receive_without_trace(&mut self, turn: &Turn<'_>, receive: &Receive) -> Option<Reply> {
         let zero = Id128 { hi: 0, lo: 0 };
         if receive.consumer == zero || receive.request == zero {
             return Some(Reply::Rejected(Rejection::Invalid("an id of zero is no identity".into())));
         }
-        if let Some(before) = self.receives.get(receive.request, now_ms).copied() {
-            return Some(self.receive_again(receive, before, now_ms));
+        if let Some(before) = self.receives.get(receive.request, turn.now_ms).copied() {
+            return Some(self.receive_again(receive, before, turn));
+        }
+        if let Err(rejection) = self.admits(receive.consumer, turn.now_ms) {
+            return Some(Reply::Rejected(rejection));
         }
         let number = self.consumers.number_of(receive.consumer);
         if number.and_then(|number| self.consumers.get(number)).is_some_and(holds_all_it_may) {
@@ -54,13 +57,19 @@ impl Queue {
             return Some(Reply::Rejected(Rejection::Invalid(text)));
         }
         let nothing = Reply::Received { deliveries: Vec::new(), repeated: false };
-        self.next_for(number).is_none().then_some(nothing)
+        let may_take_in = self.has_waiting() && self.leases.len() < LEASES_PER_QUEUE_MAX;
+        (!may_take_in && self.next_for(number).is_none()).then_some(nothing)
     }
 
     /// To be called after [`Self::receive_without_trace`] had no answer.
     pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, receive: &Receive) -> Reply {
+        self.use_now(turn.now_ms);
         self.give_up_if_over(turn, receive.consumer);
-        let Some(first) = self.next_for(self.consumers.number_of(receive.consumer)) else {
+        let mut budget = self.pull_budget();
+        let number = self.consumers.number_of(receive.consumer);
+        let Some(first) = self.next_or_pull(turn, number, &mut budget) else {
+            // What was taken in may be for others.
+            self.assign(turn);
             return Reply::Received { deliveries: Vec::new(), repeated: false };
         };
         if self.receives.len() >= REQUESTS_MAX {
@@ -74,7 +83,7 @@ impl Queue {
         let Some(number) = self.unary_consumer(receive.consumer, turn.now_ms) else {
             return Reply::Rejected(Rejection::TooManyConsumers);
         };
-        let deliveries = self.hand_out(receive, number, first, turn.now_ms);
+        let deliveries = self.hand_out(turn, receive, number, first, &mut budget);
         let count = deliveries.len() as u32;
         if let Some(delivery) = deliveries.first() {
             let given = Received { consumer: receive.consumer, first: delivery.token, count };
@@ -97,7 +106,7 @@ impl Queue {
         }
     }
 
-    fn receive_again(&self, receive: &Receive, before: Received, now_ms: TimestampMs) -> Reply {
+    fn receive_again(&self, receive: &Receive, before: Received, turn: &Turn<'_>) -> Reply {
         if before.consumer != receive.consumer {
             let text = "this request id was used by another consumer";
             return Reply::Rejected(Rejection::Invalid(text.into()));
@@ -107,10 +116,11 @@ impl Queue {
             self.leases.get(*token).is_some_and(|lease| {
                 let own =
                     self.consumers.get(lease.consumer).is_some_and(|holder| holder.id == before.consumer);
-                own && self.is_live(lease, now_ms)
+                own && self.is_live(lease, turn.now_ms)
             })
         };
-        let deliveries = tokens.filter(live).filter_map(|token| self.delivery_again(token)).collect();
+        let topic = turn.topic.as_deref();
+        let deliveries = tokens.filter(live).filter_map(|token| self.delivery_again(token, topic)).collect();
         Reply::Received { deliveries, repeated: true }
     }
 
@@ -122,6 +132,25 @@ impl Queue {
         }
         let own = consumer.and_then(|consumer| consumer.own.first().copied());
         [own, self.first_general()].into_iter().flatten().min()
+    }
+
+    /// As [`Self::next_for`]; a subscription takes in what waits until there is one.
+    fn next_or_pull(
+        &mut self,
+        turn: &mut Turn<'_>,
+        number: Option<u64>,
+        budget: &mut usize,
+    ) -> Option<Sequence> {
+        loop {
+            if let Some(next) = self.next_for(number) {
+                return Some(next);
+            }
+            let consumer = number.and_then(|number| self.consumers.get(number));
+            let is_full = consumer.is_some_and(holds_all_it_may) || self.leases.len() >= LEASES_PER_QUEUE_MAX;
+            if is_full || !self.pull(turn, budget) {
+                return None;
+            }
+        }
     }
 
     /// The consumer, made if it is new; `None` if there are too many.
@@ -139,10 +168,11 @@ impl Queue {
 
     fn hand_out(
         &mut self,
+        turn: &mut Turn<'_>,
         receive: &Receive,
         number: u64,
         first: Sequence,
-        now_ms: TimestampMs,
+        budget: &mut usize,
     ) -> Vec<Delivery> {
         let count_max = receive.messages_max.clamp(1, RECEIVE_MESSAGES_MAX) as usize;
         let bytes_max =
@@ -156,11 +186,11 @@ impl Queue {
             if !deliveries.is_empty() && bytes > bytes_max {
                 break;
             }
-            deliveries.push(self.deliver(now_ms, sequence, number, receive.lease_ms));
+            deliveries.push(self.deliver(turn, sequence, number, receive.lease_ms));
             if deliveries.len() >= count_max {
                 break;
             }
-            next = self.next_for(Some(number));
+            next = self.next_or_pull(turn, Some(number), budget);
         }
         deliveries
     }

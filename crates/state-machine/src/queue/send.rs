@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::messages::NewSlot;
 use super::producers::Outcome;
 use super::remembered::Memory;
-use super::{Original, Queue, Turn};
+use super::{Original, Queue, Routes, Turn};
 use crate::command::{NewMessage, Send};
 use crate::ids::{Id128, Sequence, TimestampMs};
 use crate::limits::{
@@ -38,6 +38,8 @@ struct Plan {
     count: u64,
     bytes: u64,
     dedup_ids: usize,
+    /// To a topic.
+    routes: Routes,
 }
 
 impl Queue {
@@ -76,7 +78,8 @@ impl Queue {
 
     fn plan(&mut self, send: &Send, now_ms: TimestampMs) -> Result<Plan, Rejection> {
         self.check_batch(send)?;
-        let mut plan = Plan { duplicates: Vec::new(), count: 0, bytes: 0, dedup_ids: 0 };
+        let mut plan =
+            Plan { duplicates: Vec::new(), count: 0, bytes: 0, dedup_ids: 0, routes: Routes::default() };
         let mut in_batch: BTreeMap<Id128, Sequence> = BTreeMap::new();
         for (position, message) in (0_u32..).zip(&send.messages) {
             if let Some(id) = message.dedup {
@@ -93,6 +96,7 @@ impl Queue {
         }
         self.check_room(&plan)?;
         self.check_memory(send, &plan, now_ms)?;
+        plan.routes = self.route(send, &plan.duplicates)?;
         Ok(plan)
     }
 
@@ -129,11 +133,11 @@ impl Queue {
     }
 
     fn check_room(&self, plan: &Plan) -> Result<(), Rejection> {
-        let (length, length_max) = (self.messages.len(), self.settings.length_max);
+        let ((length, bytes), length_max) = (self.counted(), self.settings.length_max);
         if length.saturating_add(plan.count) > length_max && plan.count > 0 {
             return Err(Rejection::QueueFull(format!("{length} of {length_max} messages")));
         }
-        let (bytes, bytes_max) = (self.messages.bytes, self.settings.bytes_max);
+        let bytes_max = self.settings.bytes_max;
         if bytes.saturating_add(plan.bytes) > bytes_max && plan.count > 0 {
             return Err(Rejection::QueueFull(format!("{bytes} of {bytes_max} bytes")));
         }
@@ -160,8 +164,19 @@ impl Queue {
         Ok(())
     }
 
+    /// Appends messages that were judged elsewhere.
+    ///
+    /// # Errors
+    /// If a topic cannot say whom they match.
+    pub(super) fn append_all(&mut self, send: &Send, now_ms: TimestampMs) -> Result<(), Rejection> {
+        let (count, duplicates) = (send.messages.len() as u64, Vec::new());
+        let routes = self.route(send, &duplicates)?;
+        self.append(send, Plan { duplicates, count, bytes: 0, dedup_ids: 0, routes }, now_ms);
+        Ok(())
+    }
+
     fn append(&mut self, send: &Send, plan: Plan, now_ms: TimestampMs) -> Sent {
-        let first = self.next_sequence;
+        let (first, is_topic) = (self.next_sequence, self.topic().is_some());
         let mut duplicates = plan.duplicates.iter().map(|(position, _)| *position).peekable();
         for (position, message) in (0_u32..).zip(&send.messages) {
             if duplicates.next_if_eq(&position).is_some() {
@@ -177,18 +192,23 @@ impl Queue {
             let group_hash = self.groups.key_hash(group);
             let payload = message.payload.clone();
             let lane = self.lane_of(group);
-            let slot = NewSlot { sequence, payload, group, group_hash, enqueued_ms: now_ms };
-            self.messages.append(slot, lane.is_none());
+            let deletes = plan.routes.deletes.contains(&sequence);
+            let slot = NewSlot { sequence, payload, group, group_hash, enqueued_ms: now_ms, deletes };
+            self.messages.append(slot, lane.is_none() && !is_topic);
             if let Some(lane) = lane {
                 self.lane_append(lane, sequence);
             }
         }
         self.totals.sent += plan.count;
         self.dirty = true;
+        let matched = plan.routes.matched();
+        self.hold_routes(&plan.routes);
+        self.routes = plan.routes;
         Sent {
             first: if plan.count == 0 { 0 } else { first },
             count: plan.count as u32,
             duplicates: plan.duplicates,
+            matched,
             repeated: false,
         }
     }

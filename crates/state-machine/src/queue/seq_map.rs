@@ -37,6 +37,12 @@ pub(crate) const fn chunk_of(number: u64) -> u64 {
     number / CHUNK
 }
 
+/// The lowest number of a chunk.
+#[inline]
+pub(crate) const fn first_of(chunk: u64) -> u64 {
+    chunk * CHUNK
+}
+
 /// The bit of `number` in its chunk.
 #[inline]
 pub(crate) const fn bit_of(number: u64) -> u64 {

@@ -19,6 +19,7 @@ impl Queue {
         let number = self.consumers.number_of(settle.consumer);
         if let Some(number) = number {
             self.note_activity(turn, number);
+            self.use_now(turn.now_ms);
         }
         let mut outcomes = Vec::new();
         let mut steps = SETTLE_STEPS_MAX;

@@ -2,8 +2,8 @@
 
 use phalanx_state_machine::catalog::{QueueEntry, QueueState};
 use phalanx_state_machine::command::{
-    Bootstrap, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue, GroupRow, NodeRow, Purge, QueueSettings,
-    ReplicaRow, UpdateQueue,
+    Bootstrap, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue, GroupRow, NodeRow, Purge, QueueKind,
+    QueueSettings, ReplicaRow, UpdateQueue,
 };
 use phalanx_state_machine::invariants;
 use phalanx_state_machine::machine::MachineKind;
@@ -35,7 +35,12 @@ fn started(shards: u64) -> Driver {
 }
 
 fn create_with(name: &str, settings: QueueSettings) -> CommandKind {
-    CommandKind::CreateQueue(CreateQueue { namespace: "default".into(), name: name.into(), settings })
+    CommandKind::CreateQueue(CreateQueue {
+        namespace: "default".into(),
+        name: name.into(),
+        settings,
+        ..CreateQueue::default()
+    })
 }
 
 fn create(name: &str) -> CommandKind {
@@ -49,11 +54,16 @@ fn update(name: &str, lease_ms: u64, if_version: u64) -> CommandKind {
         name: name.into(),
         settings,
         if_version,
+        ..UpdateQueue::default()
     })
 }
 
 fn delete(name: &str) -> CommandKind {
-    CommandKind::DeleteQueue(DeleteQueue { namespace: "default".into(), name: name.into() })
+    CommandKind::DeleteQueue(DeleteQueue {
+        namespace: "default".into(),
+        name: name.into(),
+        ..DeleteQueue::default()
+    })
 }
 
 fn confirm(uid: u64, version: u64) -> CommandKind {
@@ -236,7 +246,13 @@ fn strict_is_fixed_at_creation() {
     let mut driver = started(1);
     driver.one(create("q"));
     let settings = QueueSettings { strict: true, ..Default::default() };
-    let command = UpdateQueue { namespace: "default".into(), name: "q".into(), settings, if_version: 0 };
+    let command = UpdateQueue {
+        namespace: "default".into(),
+        name: "q".into(),
+        settings,
+        if_version: 0,
+        ..UpdateQueue::default()
+    };
     assert!(invalid(driver.one(CommandKind::UpdateQueue(command))).contains("strict"));
 }
 
@@ -262,7 +278,12 @@ fn names_and_settings_are_checked_before_anything_is_stored() {
     assert!(invalid(driver.one(create("a\u{0}b"))).contains("control character"));
     let long = QueueSettings { lease_ms: 43_200_001, ..Default::default() };
     assert!(invalid(driver.one(create_with("q", long))).contains("lease_ms is 43200001: at most 43200000"));
-    let nowhere = CreateQueue { namespace: String::new(), name: "q".into(), settings: Default::default() };
+    let nowhere = CreateQueue {
+        namespace: String::new(),
+        name: "q".into(),
+        settings: Default::default(),
+        ..CreateQueue::default()
+    };
     assert!(invalid(driver.one(CommandKind::CreateQueue(nowhere))).contains("namespace is empty"));
     assert_eq!(rows_digest(&driver), before);
 }
@@ -271,7 +292,12 @@ fn names_and_settings_are_checked_before_anything_is_stored() {
 fn the_same_name_in_two_namespaces_is_two_queues() {
     let mut driver = started(1);
     let here = row(driver.one(create("q")));
-    let there = CreateQueue { namespace: "other".into(), name: "q".into(), settings: Default::default() };
+    let there = CreateQueue {
+        namespace: "other".into(),
+        name: "q".into(),
+        settings: Default::default(),
+        ..CreateQueue::default()
+    };
     let there = row(driver.one(CommandKind::CreateQueue(there)));
     assert_ne!(here.uid, there.uid);
     driver.one(delete("q"));
@@ -291,14 +317,14 @@ fn listing_page_by_page_gives_each_name_once_and_in_order() {
     let mut names = Vec::new();
     let mut after = String::new();
     loop {
-        let page = catalog.list("default", &after, 2);
+        let page = catalog.list(QueueKind::Queue, "default", &after, 2);
         assert!(page.len() <= 2);
         let Some(last) = page.last() else { break };
         after = last.name.clone();
         names.extend(page.iter().map(|entry| entry.name.clone()));
     }
     assert_eq!(names, ["a", "aa", "b", "c", "ä"]);
-    assert!(catalog.list("nowhere", "", 10).is_empty());
+    assert!(catalog.list(QueueKind::Queue, "nowhere", "", 10).is_empty());
 }
 
 #[test]
@@ -362,7 +388,7 @@ fn checkpoints_at_any_time_load_to_the_same_catalog() {
         }
         let list = |driver: &Driver| -> Vec<QueueEntry> {
             let catalog = driver.machine.catalog_state().unwrap();
-            catalog.list("default", "", 100).into_iter().cloned().collect()
+            catalog.list(QueueKind::Queue, "default", "", 100).into_iter().cloned().collect()
         };
         assert_eq!(list(&often), list(&never), "seed {seed}");
         assert_eq!(pending(&often), pending(&never), "seed {seed}");

@@ -225,7 +225,8 @@ fn checkpoints_of_every_size_across_the_borders_of_rows_load_to_the_same_machine
             round.is_multiple_of(2).then(|| id(1)),
             (!round.is_multiple_of(2)).then(|| id(1_000_000 + round)),
         );
-        let send = Send { uid: 1, producer, producer_sequence: round / 2 + 1, request, messages };
+        let send =
+            Send { uid: 1, producer, producer_sequence: round / 2 + 1, request, messages, ..Send::default() };
         assert!(matches!(driver.one(CommandKind::Send(send)), Reply::Sent(_)));
         let (consumer, request) = (id(2), id(2_000_000 + round));
         let receive = Receive { uid: 1, consumer, request, messages_max: count, ..Default::default() };

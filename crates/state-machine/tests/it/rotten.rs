@@ -35,7 +35,14 @@ fn useful(rng: &mut Rng) -> CommandKind {
             let messages = (0..1 + rng.below(4)).map(|_| message(rng)).collect();
             let request = rng.chance(30).then(|| id(rng.next() | 1));
             let producer = (request.is_none() && rng.chance(50)).then(|| id(100 + rng.below(2)));
-            CommandKind::Send(Send { uid, producer, producer_sequence: 1 + rng.below(3), request, messages })
+            CommandKind::Send(Send {
+                uid,
+                producer,
+                producer_sequence: 1 + rng.below(3),
+                request,
+                messages,
+                ..Send::default()
+            })
         }
         4 => CommandKind::Receive(Receive {
             uid,

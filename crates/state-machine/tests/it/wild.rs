@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 use phalanx_state_machine::command::{
-    Attach, Bootstrap, CheckDigest, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue, Detach, DropQueue,
-    GroupRow, NewMessage, NodeRow, Purge, PutQueue, QueueSettings, Receive, ReplicaRow, Send, SetWindow,
-    Settle, SettleItem, TermStart, Tick, TokenRange, UpdateQueue,
+    Attach, Bootstrap, CheckDigest, ChunkMatches, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue,
+    Detach, DropQueue, GroupRow, Inbox, Mark, NewMessage, NodeRow, Place, PlaceKind, Purge, PutQueue,
+    QueueSettings, Receive, Replay, ReplicaRow, Seek, Send, SetWindow, Settle, SettleItem, Source, TermStart,
+    Tick, TokenRange, Transfer, TransferMessage, Transferred, UpdateQueue,
 };
 use phalanx_state_machine::ids::Id128;
 
 use crate::support::{Rng, id};
 
 /// Kinds of commands that [`command`] draws from.
-const KINDS: u64 = 17;
+const KINDS: u64 = 24;
 
 /// Mostly small, sometimes at an edge of the type.
 pub fn number(rng: &mut Rng) -> u64 {
@@ -46,7 +47,35 @@ fn settings(rng: &mut Rng) -> QueueSettings {
         dedup_window_ms: number(rng),
         resume_ms: number(rng),
         body_bytes_max: number(rng),
+        retain_ms: number(rng),
+        retain_bytes: number(rng),
+        compact: rng.chance(20),
+        latest_only: rng.chance(20),
+        expires_ms: if rng.chance(80) { 0 } else { number(rng) },
+        exclusive: rng.chance(10),
     }
+}
+
+fn place(rng: &mut Rng) -> Place {
+    let kind = match rng.below(6) {
+        0 => None,
+        1 => Some(PlaceKind::Earliest(rng.chance(50))),
+        2 => Some(PlaceKind::Latest(rng.chance(50))),
+        3 => Some(PlaceKind::Sequence(number(rng))),
+        4 => Some(PlaceKind::Time(number(rng))),
+        _ => Some(PlaceKind::Mark(text(rng))),
+    };
+    Place { kind }
+}
+
+fn source(rng: &mut Rng) -> Source {
+    let target = if rng.chance(30) { uid(rng) } else { 0 };
+    Source { topic: uid(rng), pattern: condition(rng), filter: condition(rng), target }
+}
+
+/// Something that is a pattern, an expression, both or neither.
+fn condition(rng: &mut Rng) -> String {
+    (*rng.pick(&["", "", "#", "a.*", "x = 'y'", "n > 1 or exists(z)", "((", "not"])).to_owned()
 }
 
 fn text(rng: &mut Rng) -> String {
@@ -77,6 +106,7 @@ fn send(rng: &mut Rng) -> Send {
         producer_sequence: number(rng),
         request: rng.chance(30).then(|| who(rng)),
         messages: (0..rng.below(5)).map(|_| message(rng)).collect(),
+        ..Send::default()
     }
 }
 
@@ -120,6 +150,9 @@ pub fn command(rng: &mut Rng) -> CommandKind {
             name: text(rng),
             settings: settings(rng),
             first_token: number(rng),
+            kind: rng.below(5) as i32,
+            source: rng.chance(30).then(|| source(rng)),
+            start: rng.chance(30).then(|| place(rng)),
         }),
         3 => CommandKind::DropQueue(DropQueue { uid: uid(rng) }),
         4 => CommandKind::Purge(Purge { uid: uid(rng) }),
@@ -158,22 +191,70 @@ pub fn command(rng: &mut Rng) -> CommandKind {
         10 => CommandKind::Settle(settle(rng)),
         11 => CommandKind::CheckDigest(CheckDigest { index: number(rng), digest: rng.next() }),
         12 => CommandKind::Bootstrap(bootstrap(rng)),
-        13 => CommandKind::CreateQueue(CreateQueue {
-            namespace: text(rng),
-            name: text(rng),
-            settings: settings(rng),
-        }),
-        14 => CommandKind::UpdateQueue(UpdateQueue {
-            namespace: text(rng),
-            name: text(rng),
-            settings: settings(rng),
-            if_version: number(rng),
-        }),
-        15 => CommandKind::DeleteQueue(DeleteQueue { namespace: text(rng), name: text(rng) }),
+        13 => create(rng),
+        14 => update(rng),
+        15 => delete(rng),
+        16 => CommandKind::Seek(Seek { uid: uid(rng), place: place(rng) }),
+        17 => CommandKind::Mark(Mark { uid: uid(rng), name: text(rng), remove: rng.chance(30) }),
+        18 => replay(rng),
+        19 => CommandKind::OpenInbox(Inbox { uid: uid(rng), binding: uid(rng) }),
+        20 => CommandKind::CloseInbox(Inbox { uid: uid(rng), binding: uid(rng) }),
+        21 => transfer(rng),
+        22 => CommandKind::Transferred(Transferred { uid: uid(rng), through: number(rng) }),
         _ => CommandKind::ConfirmQueue(ConfirmQueue {
             uid: uid(rng),
             version: number(rng),
             dropped: rng.chance(50),
         }),
     }
+}
+
+fn replay(rng: &mut Rng) -> CommandKind {
+    let matches = (0..rng.below(4)).map(|_| ChunkMatches { chunk: number(rng), bits: rng.next() }).collect();
+    let (from, end) = (number(rng), number(rng));
+    CommandKind::Replay(Replay { uid: uid(rng), version: number(rng), from, end, matches })
+}
+
+fn transfer(rng: &mut Rng) -> CommandKind {
+    let message = |rng: &mut Rng| {
+        let NewMessage { payload, group, .. } = message(rng);
+        TransferMessage { sequence: number(rng), payload, group }
+    };
+    let messages = (0..rng.below(5)).map(|_| message(rng)).collect();
+    CommandKind::Transfer(Transfer { uid: uid(rng), binding: uid(rng), messages })
+}
+
+fn create(rng: &mut Rng) -> CommandKind {
+    CommandKind::CreateQueue(CreateQueue {
+        namespace: text(rng),
+        name: text(rng),
+        settings: settings(rng),
+        kind: rng.below(5) as i32,
+        topic: text(rng),
+        pattern: condition(rng),
+        filter: condition(rng),
+        start: rng.chance(30).then(|| place(rng)),
+        target: text(rng),
+    })
+}
+
+fn update(rng: &mut Rng) -> CommandKind {
+    CommandKind::UpdateQueue(UpdateQueue {
+        namespace: text(rng),
+        name: text(rng),
+        settings: settings(rng),
+        if_version: number(rng),
+        pattern: condition(rng),
+        filter: condition(rng),
+        kind: rng.below(5) as i32,
+    })
+}
+
+fn delete(rng: &mut Rng) -> CommandKind {
+    CommandKind::DeleteQueue(DeleteQueue {
+        namespace: text(rng),
+        name: text(rng),
+        kind: rng.below(5) as i32,
+        uid: if rng.chance(70) { 0 } else { uid(rng) },
+    })
 }

@@ -71,6 +71,7 @@ fn newer_settings_count_and_older_ones_do_not() {
             name: "orders".into(),
             settings,
             first_token: 0,
+            ..PutQueue::default()
         })
     };
     queue.at(0).apply(put(5, 777, true));

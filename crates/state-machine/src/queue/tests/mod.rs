@@ -4,6 +4,7 @@ mod scenario;
 
 mod checkpoint;
 mod consumers;
+mod disuse;
 mod groups;
 mod leases;
 mod limits;

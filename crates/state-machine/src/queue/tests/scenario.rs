@@ -84,6 +84,7 @@ impl Scenario {
             name: "orders".into(),
             settings: self.settings.clone(),
             first_token: 0,
+            ..PutQueue::default()
         };
         self.at(0).apply(CommandKind::PutQueue(put));
     }

@@ -77,6 +77,7 @@ impl Op {
                     producer_sequence: sequence.into(),
                     request: None,
                     messages: vec![message],
+                    ..Send::default()
                 })
             }
             Self::Receive { consumer, request } => {

@@ -39,6 +39,7 @@ fn shard() -> (Driver, Rows) {
             name: format!("q{uid}"),
             settings,
             first_token: 0,
+            ..PutQueue::default()
         })
     };
     let small = QueueSettings { length_max: 6, ..Default::default() };
@@ -103,6 +104,7 @@ fn catalog() -> (Driver, Rows) {
             namespace: "default".into(),
             name: name.into(),
             settings: settings(),
+            ..CreateQueue::default()
         })
     };
     driver.one(CommandKind::Bootstrap(crate::catalog::plan(2)));

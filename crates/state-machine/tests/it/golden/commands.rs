@@ -1,9 +1,10 @@
 //! One of each command.
 
 use phalanx_state_machine::command::{
-    Attach, Batch, Bootstrap, CheckDigest, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue, Detach,
-    DropQueue, GroupRow, NewMessage, NodeRow, Purge, PutQueue, QueueSettings, Receive, ReplicaRow, Send,
-    SetWindow, Settle, SettleAction, SettleItem, TermStart, Tick, TokenRange, UpdateQueue,
+    Attach, Batch, Bootstrap, CheckDigest, ChunkMatches, CommandKind, ConfirmQueue, CreateQueue, DeleteQueue,
+    Detach, DropQueue, GroupRow, Inbox, Mark, NewMessage, NodeRow, Place, PlaceKind, Purge, PutQueue,
+    QueueKind, QueueSettings, Receive, Replay, ReplicaRow, Seek, Send, SetWindow, Settle, SettleAction,
+    SettleItem, Source, TermStart, Tick, TokenRange, Transfer, TransferMessage, Transferred, UpdateQueue,
 };
 use phalanx_state_machine::ids::Id128;
 
@@ -22,6 +23,7 @@ pub fn settings() -> QueueSettings {
         dedup_window_ms: 30_004,
         resume_ms: 30_005,
         body_bytes_max: 30_006,
+        ..QueueSettings::default()
     }
 }
 
@@ -30,32 +32,126 @@ fn name(kind: &CommandKind) -> &'static str {
     match kind {
         CommandKind::Tick(_) => "tick",
         CommandKind::TermStart(_) => "term-start",
+        CommandKind::PutQueue(put) if put.kind() == QueueKind::Binding => "put-binding",
+        CommandKind::PutQueue(put) if put.start.is_some() => "put-subscription-at",
+        CommandKind::PutQueue(put) if put.source.is_some() => "put-subscription",
+        CommandKind::PutQueue(put) if put.settings.retain_ms != 0 => "put-topic-retained",
+        CommandKind::PutQueue(put) if put.settings.expires_ms != 0 => "put-queue-expires",
         CommandKind::PutQueue(put) if put.first_token == 0 => "put-queue",
         CommandKind::PutQueue(_) => "put-queue-tokens",
         CommandKind::DropQueue(_) => "drop-queue",
         CommandKind::Purge(_) => "purge",
+        CommandKind::Send(send) if send.mandatory => "send-mandatory",
         CommandKind::Send(_) => "send",
         CommandKind::Receive(_) => "receive",
         CommandKind::Attach(_) => "attach",
         CommandKind::Detach(_) => "detach",
         CommandKind::SetWindow(_) => "set-window",
         CommandKind::Settle(_) => "settle",
+        CommandKind::Seek(seek) => match seek.place.kind {
+            None | Some(PlaceKind::Earliest(_)) => "seek-earliest",
+            Some(PlaceKind::Latest(_)) => "seek-latest",
+            Some(PlaceKind::Sequence(_)) => "seek-sequence",
+            Some(PlaceKind::Time(_)) => "seek-time",
+            Some(PlaceKind::Mark(_)) => "seek-mark",
+        },
+        CommandKind::Mark(_) => "mark",
+        CommandKind::Replay(_) => "replay",
+        CommandKind::Transfer(_) => "transfer",
+        CommandKind::Transferred(_) => "transferred",
+        CommandKind::OpenInbox(_) => "open-inbox",
+        CommandKind::CloseInbox(_) => "close-inbox",
         CommandKind::CheckDigest(_) => "check-digest",
         CommandKind::Bootstrap(_) => "bootstrap",
+        CommandKind::CreateQueue(create) if !create.target.is_empty() => "create-binding",
+        CommandKind::CreateQueue(create) if create.start.is_some() => "create-subscription-at",
+        CommandKind::CreateQueue(create) if create.kind != 0 => "create-subscription",
         CommandKind::CreateQueue(_) => "create-queue",
+        CommandKind::UpdateQueue(update) if update.kind != 0 => "update-subscription",
         CommandKind::UpdateQueue(_) => "update-queue",
+        CommandKind::DeleteQueue(delete) if delete.kind != 0 => "delete-topic",
+        CommandKind::DeleteQueue(delete) if delete.uid != 0 => "delete-queue-uid",
         CommandKind::DeleteQueue(_) => "delete-queue",
         CommandKind::ConfirmQueue(_) => "confirm-queue",
     }
 }
 
 /// Kinds of commands: one sample each, and one more of those that have grown.
-const KINDS: usize = 18;
+const KINDS: usize = 41;
 
 fn samples() -> Vec<CommandKind> {
     let mut all = shard_samples();
+    all.extend(topic_samples());
+    all.extend(binding_samples());
     all.extend(catalog_samples());
     all
+}
+
+fn place(kind: PlaceKind) -> Place {
+    Place { kind: Some(kind) }
+}
+
+fn topic_samples() -> Vec<CommandKind> {
+    vec![
+        CommandKind::PutQueue(PutQueue {
+            uid: 5,
+            version: 6,
+            kind: QueueKind::Subscription.into(),
+            source: Some(Source { topic: 4, pattern: "*.eu".into(), filter: "n >= 2".into(), target: 0 }),
+            ..PutQueue::default()
+        }),
+        CommandKind::Send(Send { uid: 4, mandatory: true, ..Send::default() }),
+        CommandKind::PutQueue(PutQueue {
+            uid: 5,
+            version: 6,
+            kind: QueueKind::Subscription.into(),
+            start: Some(place(PlaceKind::Time(1_700_000_000_001))),
+            ..PutQueue::default()
+        }),
+        CommandKind::PutQueue(PutQueue {
+            uid: 4,
+            version: 7,
+            settings: QueueSettings {
+                retain_ms: 3_600_000,
+                retain_bytes: 70_000,
+                ..QueueSettings::default()
+            },
+            kind: QueueKind::Topic.into(),
+            ..PutQueue::default()
+        }),
+        CommandKind::PutQueue(PutQueue {
+            uid: 4,
+            version: 8,
+            settings: QueueSettings {
+                compact: true,
+                latest_only: true,
+                expires_ms: 60_007,
+                exclusive: true,
+                ..QueueSettings::default()
+            },
+            ..PutQueue::default()
+        }),
+        CommandKind::DeleteQueue(DeleteQueue { name: "reply".into(), uid: 9, ..DeleteQueue::default() }),
+        CommandKind::CreateQueue(CreateQueue {
+            name: "prices/eu".into(),
+            kind: QueueKind::Subscription.into(),
+            start: Some(place(PlaceKind::Sequence(77))),
+            ..CreateQueue::default()
+        }),
+        CommandKind::Seek(Seek { uid: 5, place: place(PlaceKind::Earliest(true)) }),
+        CommandKind::Seek(Seek { uid: 5, place: place(PlaceKind::Latest(true)) }),
+        CommandKind::Seek(Seek { uid: 5, place: place(PlaceKind::Sequence(78)) }),
+        CommandKind::Seek(Seek { uid: 5, place: place(PlaceKind::Time(1_700_000_000_002)) }),
+        CommandKind::Seek(Seek { uid: 5, place: place(PlaceKind::Mark("before".into())) }),
+        CommandKind::Mark(Mark { uid: 5, name: "before".into(), remove: true }),
+        CommandKind::Replay(Replay {
+            uid: 5,
+            version: 6,
+            from: 100,
+            end: 164,
+            matches: vec![ChunkMatches { chunk: 2, bits: 0x8000_0000_0000_0001 }],
+        }),
+    ]
 }
 
 fn shard_samples() -> Vec<CommandKind> {
@@ -78,6 +174,7 @@ fn shard_samples() -> Vec<CommandKind> {
             name: "orders".into(),
             settings: settings(),
             first_token: 0,
+            ..PutQueue::default()
         }),
         CommandKind::PutQueue(PutQueue { uid: 3, version: 1, first_token: 2 << 40, ..Default::default() }),
         CommandKind::DropQueue(DropQueue { uid: 3 }),
@@ -88,6 +185,7 @@ fn shard_samples() -> Vec<CommandKind> {
             producer_sequence: 8,
             request: Some(id(2)),
             messages: vec![message("first", "customer-1", Some(id(3))), message("second", "", None)],
+            ..Send::default()
         }),
         CommandKind::Receive(Receive {
             uid: 3,
@@ -143,6 +241,36 @@ pub fn group() -> GroupRow {
     GroupRow { group: 1, replicas: vec![ReplicaRow { replica: 11, node: 2 }] }
 }
 
+fn binding_samples() -> Vec<CommandKind> {
+    let kind = QueueKind::Binding.into();
+    let source = Source { topic: 4, pattern: "*.eu".into(), filter: "n >= 2".into(), target: 11 };
+    let message =
+        TransferMessage { sequence: 70, payload: bytes::Bytes::from_static(b"body"), group: "g".into() };
+    let inbox = Inbox { uid: 11, binding: 5 };
+    vec![
+        CommandKind::PutQueue(PutQueue {
+            uid: 5,
+            version: 6,
+            kind,
+            source: Some(source),
+            ..PutQueue::default()
+        }),
+        CommandKind::CreateQueue(CreateQueue {
+            name: "orders/archive".into(),
+            kind,
+            topic: "orders".into(),
+            pattern: "*.eu".into(),
+            filter: "n >= 2".into(),
+            target: "archive".into(),
+            ..CreateQueue::default()
+        }),
+        CommandKind::Transfer(Transfer { uid: 11, binding: 5, messages: vec![message] }),
+        CommandKind::Transferred(Transferred { uid: 5, through: 70 }),
+        CommandKind::OpenInbox(inbox),
+        CommandKind::CloseInbox(inbox),
+    ]
+}
+
 fn catalog_samples() -> Vec<CommandKind> {
     let (namespace, name) = (String::from("default"), String::from("orders"));
     vec![
@@ -151,14 +279,32 @@ fn catalog_samples() -> Vec<CommandKind> {
             namespace: namespace.clone(),
             name: name.clone(),
             settings: settings(),
+            ..CreateQueue::default()
         }),
         CommandKind::UpdateQueue(UpdateQueue {
             namespace: namespace.clone(),
             name: name.clone(),
             settings: settings(),
             if_version: 5,
+            ..UpdateQueue::default()
         }),
-        CommandKind::DeleteQueue(DeleteQueue { namespace, name }),
+        CommandKind::CreateQueue(CreateQueue {
+            name: "orders/europe".into(),
+            kind: QueueKind::Subscription.into(),
+            topic: name.clone(),
+            pattern: "*.eu".into(),
+            filter: "n >= 2".into(),
+            ..CreateQueue::default()
+        }),
+        CommandKind::UpdateQueue(UpdateQueue {
+            name: "orders/europe".into(),
+            pattern: "#.eu".into(),
+            filter: "n >= 3".into(),
+            kind: QueueKind::Subscription.into(),
+            ..UpdateQueue::default()
+        }),
+        CommandKind::DeleteQueue(DeleteQueue { kind: QueueKind::Topic.into(), ..DeleteQueue::default() }),
+        CommandKind::DeleteQueue(DeleteQueue { namespace, name, ..DeleteQueue::default() }),
         CommandKind::ConfirmQueue(ConfirmQueue { uid: 3, version: 4, dropped: true }),
     ]
 }

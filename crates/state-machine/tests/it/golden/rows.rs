@@ -1,10 +1,12 @@
 //! One of each row.
 
 use phalanx_state_machine::catalog::{QueueEntry, QueueState};
+use phalanx_state_machine::command::{Place, PlaceKind, QueueKind, Source};
 use phalanx_state_machine::reply::ReturnReason;
 use phalanx_state_machine::rows::{
-    AnswersRow, ConsumerRow, DuplicateRow, LeaseItem, LeaseRow, MachineRow, MemoryItem, MemoryRow,
-    MemoryValue, PageMessage, PageRow, ProducerRow, QueueRow, ResultRow, ResultsRow, StateMessage, StateRow,
+    AnswersRow, ConsumerRow, DuplicateRow, InboxRow, LeaseItem, LeaseRow, MachineRow, MarkRow, MatchRow,
+    MemoryItem, MemoryRow, MemoryValue, PageMessage, PageRow, ProducerRow, QueueRow, ResultRow, ResultsRow,
+    StateMessage, StateRow,
 };
 
 use super::commands::{group, id, node, settings};
@@ -24,6 +26,17 @@ pub fn names() -> Vec<String> {
         "results",
         "memory",
         "catalog-queue",
+        "catalog-subscription",
+        "subscription",
+        "binding",
+        "queue-inboxes",
+        "topic",
+        "topic-retained",
+        "queue-expired",
+        "page-deletes",
+        "replaying",
+        "catalog-start",
+        "match",
         "catalog-node",
         "catalog-group",
     ];
@@ -37,6 +50,7 @@ fn result() -> ResultRow {
         duplicates: vec![DuplicateRow { position: 1, original: 17 }],
         rejection: 2,
         text: "10 of 10 messages".into(),
+        ..ResultRow::default()
     }
 }
 
@@ -65,8 +79,36 @@ fn golden_rows_of_the_machine_and_of_queues() {
             rejected_total: 110,
             delivered_total: 111,
             redelivered_total: 112,
+            ..QueueRow::default()
         },
     );
+    let source = Some(Source { topic: 4, pattern: "*.eu".into(), filter: "n >= 2".into(), target: 0 });
+    let kind = QueueKind::Subscription.into();
+    check(
+        "row-subscription",
+        &QueueRow { kind, source, matched: true, starved: true, ..QueueRow::default() },
+    );
+    let source = Some(Source { topic: 4, target: 11, ..Source::default() });
+    check("row-binding", &QueueRow { kind: QueueKind::Binding.into(), source, ..QueueRow::default() });
+    let inboxes = vec![InboxRow { binding: 5, through: 70 }, InboxRow { binding: 6, through: 0 }];
+    check("row-queue-inboxes", &QueueRow { inboxes, ..QueueRow::default() });
+    check("row-topic", &QueueRow { kind: QueueKind::Topic.into(), trim: 77, ..QueueRow::default() });
+    let mark = MarkRow { name: "before".into(), sequence: 70 };
+    let (replay_at, replay_end) = (100, 164);
+    let replaying = QueueRow { replay_at, replay_end, marks: vec![mark], ..QueueRow::default() };
+    check("row-replaying", &replaying);
+    check(
+        "row-queue-expired",
+        &QueueRow { used_ms: 1_700_000_000_003, expired: true, ..QueueRow::default() },
+    );
+    let deletes = PageMessage { offset: 3, deletes: true, ..PageMessage::default() };
+    check("row-page-deletes", &PageRow { first: 65, messages: vec![deletes] });
+    check("row-topic-retained", &QueueRow { retained: 80, kept: 78, ..QueueRow::default() });
+    check(
+        "row-catalog-start",
+        &QueueEntry { start: Some(Place { kind: Some(PlaceKind::Earliest(true)) }), ..QueueEntry::default() },
+    );
+    check("row-match", &MatchRow { bits: 0x8000_0000_0000_0101 });
     check(
         "row-consumer",
         &ConsumerRow {
@@ -96,6 +138,7 @@ fn golden_rows_of_messages_and_leases() {
         payload: bytes(payload),
         group: bytes(group),
         enqueued_ms: 1_700_000_000_000 + u64::from(offset),
+        deletes: false,
     };
     check(
         "row-page",
@@ -125,6 +168,16 @@ fn golden_rows_of_the_catalog() {
             state: QueueState::Deleting.into(),
             settings: settings(),
             created_ms: 1_700_000_000_000,
+            ..QueueEntry::default()
+        },
+    );
+    check(
+        "row-catalog-subscription",
+        &QueueEntry {
+            uid: 5,
+            kind: QueueKind::Subscription.into(),
+            source: Some(Source { topic: 4, pattern: "*.eu".into(), filter: "n >= 2".into(), target: 0 }),
+            ..QueueEntry::default()
         },
     );
     check("row-catalog-node", &node());

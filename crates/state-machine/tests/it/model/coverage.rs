@@ -102,7 +102,7 @@ impl Coverage {
             Reply::Digest { agrees: true } => self.met("digest agrees"),
             Reply::Digest { agrees: false } => self.met("digest differs"),
             Reply::Rejected(rejection) => self.rejection(rejection),
-            Reply::Purged { .. } | Reply::Queue(_) => {}
+            Reply::Purged { .. } | Reply::Placed { .. } | Reply::Transferred { .. } | Reply::Queue(_) => {}
         }
     }
 

@@ -34,6 +34,7 @@ impl Profile {
             dedup_window_ms: 50 + rng.below(200),
             resume_ms: 20 + rng.below(80),
             body_bytes_max: 1,
+            ..QueueSettings::default()
         };
         let groups = [0, 1, 2, 3][rng.below(4) as usize];
         Self { queues: 1 + u64::from(rng.chance(15)), consumers: 1 + rng.below(4), groups, strict, settings }
@@ -56,6 +57,7 @@ impl Profile {
             name,
             settings,
             first_token,
+            ..PutQueue::default()
         })
     }
 

@@ -151,6 +151,7 @@ fn filled(settings: &QueueSettings) -> QueueSettings {
         dedup_window_ms: or(settings.dedup_window_ms, 300_000),
         resume_ms: or(settings.resume_ms, 10_000),
         body_bytes_max: or(settings.body_bytes_max, 1 << 20),
+        ..QueueSettings::default()
     }
 }
 

@@ -109,7 +109,7 @@ impl Queue {
         self.next_sequence += u64::from(count);
         self.totals.sent += u64::from(count);
         self.messages.extend(fresh);
-        Reply::Sent(Sent { first, count, duplicates, repeated: false })
+        Reply::Sent(Sent { first, count, duplicates, matched: 0, repeated: false })
     }
 }
 

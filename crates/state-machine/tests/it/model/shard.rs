@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use phalanx_state_machine::command::CommandKind;
+use phalanx_state_machine::command::{CommandKind, QueueKind};
 use phalanx_state_machine::ids::Id128;
 use phalanx_state_machine::machine::{ConsumerInfo, Machine, QueueInfo};
 use phalanx_state_machine::reply::{Applied, Effect, Rejection, Reply};
@@ -199,6 +199,8 @@ fn same_info(queue: &Queue, info: QueueInfo) -> Check {
     groups.sort();
     groups.dedup();
     let expected = QueueInfo {
+        kind: QueueKind::Queue,
+        subscription_count: 0,
         version: queue.version,
         ready_count: queue.messages.len() as u64 - leased,
         delayed_count: queue.messages.iter().filter(delayed).count() as u64,
@@ -206,6 +208,9 @@ fn same_info(queue: &Queue, info: QueueInfo) -> Check {
         bytes: queue.bytes(),
         group_count: groups.len() as u64,
         oldest_enqueued_ms: queue.messages.first().map(|message| message.enqueued_ms),
+        kept_from: queue.next_sequence,
+        unseen_count: 0,
+        marks: Vec::new(),
         next_sequence: queue.next_sequence,
         next_token: queue.next_token,
         producer_count: info.producer_count,
