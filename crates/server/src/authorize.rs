@@ -27,7 +27,7 @@ pub enum Target<'a> {
     Cluster,
     /// Everything in a namespace.
     Namespace(&'a str),
-    /// One queue.
+    /// One queue or topic.
     Queue {
         /// Its namespace.
         namespace: &'a str,
@@ -103,6 +103,54 @@ pub const LIST_QUEUES: Rule =
 pub const PEEK: Rule = Rule::new("/phalanx.v1.Queues/Peek", Action::Browse, TargetKind::Queue);
 /// `Queues.ListGroups`.
 pub const LIST_GROUPS: Rule = Rule::new("/phalanx.v1.Queues/ListGroups", Action::Browse, TargetKind::Queue);
+/// `Topics.CreateTopic`.
+pub const CREATE_TOPIC: Rule = Rule::new("/phalanx.v1.Topics/CreateTopic", Action::Manage, TargetKind::Queue);
+/// `Topics.UpdateTopic`.
+pub const UPDATE_TOPIC: Rule = Rule::new("/phalanx.v1.Topics/UpdateTopic", Action::Manage, TargetKind::Queue);
+/// `Topics.DeleteTopic`.
+pub const DELETE_TOPIC: Rule = Rule::new("/phalanx.v1.Topics/DeleteTopic", Action::Manage, TargetKind::Queue);
+/// `Topics.GetTopic`.
+pub const GET_TOPIC: Rule = Rule::new("/phalanx.v1.Topics/GetTopic", Action::Observe, TargetKind::Queue);
+/// `Topics.ListTopics`.
+pub const LIST_TOPICS: Rule =
+    Rule::new("/phalanx.v1.Topics/ListTopics", Action::Observe, TargetKind::Namespace);
+/// `Topics.CreateSubscription`: asked for the topic.
+pub const CREATE_SUBSCRIPTION: Rule =
+    Rule::new("/phalanx.v1.Topics/CreateSubscription", Action::Manage, TargetKind::Queue);
+/// `Topics.UpdateSubscription`: asked for the topic.
+pub const UPDATE_SUBSCRIPTION: Rule =
+    Rule::new("/phalanx.v1.Topics/UpdateSubscription", Action::Manage, TargetKind::Queue);
+/// `Topics.DeleteSubscription`: asked for the topic.
+pub const DELETE_SUBSCRIPTION: Rule =
+    Rule::new("/phalanx.v1.Topics/DeleteSubscription", Action::Manage, TargetKind::Queue);
+/// `Topics.ListSubscriptions`: asked for the topic.
+pub const LIST_SUBSCRIPTIONS: Rule =
+    Rule::new("/phalanx.v1.Topics/ListSubscriptions", Action::Observe, TargetKind::Queue);
+/// `Topics.SeekSubscription`: asked for the topic.
+pub const SEEK_SUBSCRIPTION: Rule =
+    Rule::new("/phalanx.v1.Topics/SeekSubscription", Action::Manage, TargetKind::Queue);
+/// `Topics.MarkSubscription`: asked for the topic.
+pub const MARK_SUBSCRIPTION: Rule =
+    Rule::new("/phalanx.v1.Topics/MarkSubscription", Action::Manage, TargetKind::Queue);
+/// `Topics.ReadLog`.
+pub const READ_LOG: Rule = Rule::new("/phalanx.v1.Topics/ReadLog", Action::Browse, TargetKind::Queue);
+/// `Bindings.CreateBinding`: asked for the topic.
+pub const CREATE_BINDING: Rule =
+    Rule::new("/phalanx.v1.Bindings/CreateBinding", Action::Manage, TargetKind::Queue);
+/// `Bindings.CreateBinding`: asked for what it feeds. Whoever binds sends.
+pub const FEED: Rule = Rule::new("/phalanx.v1.Bindings/CreateBinding", Action::Send, TargetKind::Queue);
+/// `Bindings.UpdateBinding`: asked for the topic.
+pub const UPDATE_BINDING: Rule =
+    Rule::new("/phalanx.v1.Bindings/UpdateBinding", Action::Manage, TargetKind::Queue);
+/// `Bindings.DeleteBinding`: asked for the topic.
+pub const DELETE_BINDING: Rule =
+    Rule::new("/phalanx.v1.Bindings/DeleteBinding", Action::Manage, TargetKind::Queue);
+/// `Bindings.GetBinding`: asked for the topic.
+pub const GET_BINDING: Rule =
+    Rule::new("/phalanx.v1.Bindings/GetBinding", Action::Observe, TargetKind::Queue);
+/// `Bindings.ListBindings`: asked for the topic.
+pub const LIST_BINDINGS: Rule =
+    Rule::new("/phalanx.v1.Bindings/ListBindings", Action::Observe, TargetKind::Queue);
 /// `Cluster.Status`.
 pub const STATUS: Rule = Rule::new("/phalanx.v1.Cluster/Status", Action::Observe, TargetKind::Cluster);
 /// `Cluster.Topology`: asked for the namespace, since the queue may be left out.
@@ -123,6 +171,23 @@ pub const RULES: &[Rule] = &[
     LIST_QUEUES,
     PEEK,
     LIST_GROUPS,
+    CREATE_TOPIC,
+    UPDATE_TOPIC,
+    DELETE_TOPIC,
+    GET_TOPIC,
+    LIST_TOPICS,
+    CREATE_SUBSCRIPTION,
+    UPDATE_SUBSCRIPTION,
+    DELETE_SUBSCRIPTION,
+    LIST_SUBSCRIPTIONS,
+    SEEK_SUBSCRIPTION,
+    MARK_SUBSCRIPTION,
+    READ_LOG,
+    CREATE_BINDING,
+    UPDATE_BINDING,
+    DELETE_BINDING,
+    GET_BINDING,
+    LIST_BINDINGS,
     STATUS,
     TOPOLOGY,
 ];

@@ -8,25 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use phalanx_proto::raft::v1::CarryOutRequest;
-use phalanx_proto::raft::v1::node_client::NodeClient;
 use phalanx_raft::Leadership;
 use phalanx_state_machine::catalog::{QueueEntry, QueueState};
 use phalanx_state_machine::command::{
-    Bootstrap, Command, CommandKind, ConfirmQueue, DropQueue, GroupRow, NodeRow, PutQueue, ReplicaRow,
+    Bootstrap, Command, CommandKind, ConfirmQueue, DropQueue, GroupRow, Inbox, NodeRow, PutQueue, ReplicaRow,
 };
-use phalanx_state_machine::ids::QueueUid;
+use phalanx_state_machine::ids::{GroupId, QueueUid};
 use phalanx_state_machine::limits;
 use phalanx_state_machine::reply::{Rejection, Reply};
-use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::authorize::Principal;
-use crate::caller::Caller;
-use crate::forward::{self, Loss};
+use crate::carry_out::{answer, carry_out};
 use crate::identity::Plan;
-use crate::router::{self, Leader};
 use crate::state::NodeState;
 use crate::status;
 
@@ -159,7 +153,7 @@ async fn row(state: &NodeState, uid: QueueUid) -> Step {
         catalog.queue(uid).filter(|_| catalog.is_pending(uid)).cloned()
     });
     let Some(entry) = entry else { return Step::Done };
-    let Err(error) = carry_out(state, &entry).await else { return Step::Next };
+    let Err(error) = carry_out_row(state, &entry).await else { return Step::Next };
     tracing::debug!(
         uid,
         queue = entry.name,
@@ -170,46 +164,59 @@ async fn row(state: &NodeState, uid: QueueUid) -> Step {
     Step::Waits
 }
 
-async fn carry_out(state: &NodeState, entry: &QueueEntry) -> Result<(), Status> {
+async fn carry_out_row(state: &NodeState, entry: &QueueEntry) -> Result<(), Status> {
     let dropped = entry.state == QueueState::Deleting as i32;
-    let command = if dropped {
-        CommandKind::DropQueue(DropQueue { uid: entry.uid })
+    if dropped {
+        // The binding first: what it feeds is told when nothing comes from it any more.
+        ask(state, entry.group, CommandKind::DropQueue(DropQueue { uid: entry.uid })).await?;
+        tell_target(state, entry, CommandKind::CloseInbox).await?;
     } else {
-        CommandKind::PutQueue(PutQueue {
-            uid: entry.uid,
-            version: entry.version,
-            namespace: entry.namespace.clone(),
-            name: entry.name.clone(),
-            settings: entry.settings.clone(),
-            first_token: limits::first_token(entry.uid),
-        })
-    };
-    let command = Command::from(command);
-    let caller = Caller { principal: Principal::Anonymous, forwarded: false, timeout: None };
-    match router::lead(state, &caller, entry.group).await? {
-        Leader::Here(shard) => accepted(&shard.batcher.submit(command).await?)?,
-        Leader::There(remote) => {
-            let request = CarryOutRequest { group: entry.group, command: command.encode_to_vec().into() };
-            let mut client = NodeClient::new(remote.channel.clone());
-            let answer = tokio::time::timeout(ROW_DEADLINE, client.carry_out(request)).await;
-            answer
-                .map_err(|_| forward::late(Loss::Read))?
-                .map_err(|error| forward::transport(&remote, Loss::Read, error))?;
-        }
+        // The target first: it knows the binding before anything comes from it.
+        tell_target(state, entry, CommandKind::OpenInbox).await?;
+        ask(state, entry.group, put_queue(entry)).await?;
     }
     let confirm = ConfirmQueue { uid: entry.uid, version: entry.version, dropped };
     let reply = state.catalog().batcher.submit(Command::from(CommandKind::ConfirmQueue(confirm))).await?;
     match reply {
         // Another leader confirmed it meanwhile, and the row is gone.
         Reply::Rejected(Rejection::NotFound) => Ok(()),
-        reply => accepted(&reply),
+        reply => answer(&reply).map(drop),
     }
 }
 
-fn accepted(reply: &Reply) -> Result<(), Status> {
-    match reply {
-        Reply::Rejected(rejection) => Err(status::from_rejection(rejection)),
-        _ => Ok(()),
+fn put_queue(entry: &QueueEntry) -> CommandKind {
+    CommandKind::PutQueue(PutQueue {
+        uid: entry.uid,
+        version: entry.version,
+        namespace: entry.namespace.clone(),
+        name: entry.name.clone(),
+        settings: entry.settings.clone(),
+        first_token: limits::first_token(entry.uid),
+        kind: entry.kind,
+        source: entry.source.clone(),
+        start: entry.start.clone(),
+    })
+}
+
+async fn ask(state: &NodeState, group: GroupId, kind: CommandKind) -> Result<(), Status> {
+    carry_out(state, group, Command::from(kind), ROW_DEADLINE).await.map(drop)
+}
+
+/// Of a binding: what it feeds must know of it. Nothing to do for a target that is gone.
+async fn tell_target(
+    state: &NodeState,
+    entry: &QueueEntry,
+    kind: fn(Inbox) -> CommandKind,
+) -> Result<(), Status> {
+    let uid = entry.source.as_ref().map_or(0, |source| source.target);
+    let group = state.catalog().group.read(|machine| {
+        let target = machine.catalog_state()?.queue(uid)?;
+        Some(target.group)
+    });
+    let Some(group) = group else { return Ok(()) };
+    match ask(state, group, kind(Inbox { uid, binding: entry.uid })).await {
+        Err(error) if status::is(&error, status::Reason::QueueGone) => Ok(()),
+        outcome => outcome,
     }
 }
 

@@ -6,6 +6,7 @@
 //! is not *in step*: [`crate::timekeeper`] asks the others before such a replica leads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -74,6 +75,8 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Machine time of one group, as this node would stamp it on an entry.
 pub struct MachineClock {
     clock: Arc<dyn Clock>,
+    /// The wall clock is wrong: see [`crate::wall_watch`].
+    disbelieved: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -133,15 +136,16 @@ impl Window {
 }
 
 impl Running {
-    /// The time at `mono`, pulled toward `wall_us`.
-    fn advanced(self, mono: Duration, wall_us: u64) -> Self {
+    /// The time at `mono`, pulled toward `wall_us` if there is a wall clock to believe.
+    fn advanced(self, mono: Duration, wall_us: Option<u64>) -> Self {
         let elapsed_us = mono.saturating_sub(self.at).as_micros() as u64;
         // What is too short to be slewed waits for the next look, or many looks would lose much.
         let elapsed_us = elapsed_us - elapsed_us % SLEW_DIVISOR;
         let straight_us = self.value_us.saturating_add(elapsed_us);
         let slew_max_us = elapsed_us / SLEW_DIVISOR;
         let slowest_us = straight_us.saturating_sub(slew_max_us);
-        let value_us = wall_us.clamp(slowest_us, straight_us.saturating_add(slew_max_us));
+        let fastest_us = straight_us.saturating_add(slew_max_us);
+        let value_us = wall_us.map_or(straight_us, |wall_us| wall_us.clamp(slowest_us, fastest_us));
         Self { value_us, at: self.at + Duration::from_micros(elapsed_us) }
     }
 }
@@ -151,7 +155,8 @@ impl MachineClock {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let window = Window::at(0, clock.monotonic());
-        Self { clock, state: Mutex::new(State { in_step: false, mode: Mode::Following(window) }) }
+        let state = Mutex::new(State { in_step: false, mode: Mode::Following(window) });
+        Self { clock, disbelieved: AtomicBool::new(false), state }
     }
 
     /// An entry with this machine time was applied.
@@ -212,7 +217,7 @@ impl MachineClock {
     pub fn now_ms(&self) -> TimestampMs {
         let (mono, wall_us) = (self.clock.monotonic(), self.wall_us());
         if Canary::LeaseByWallClock.is_planted() {
-            return wall_us / 1000;
+            return self.clock.wall_ms();
         }
         match &mut self.state.lock().mode {
             Mode::Following(window) => window.time_us(mono) / 1000,
@@ -229,8 +234,14 @@ impl MachineClock {
         self.clock.wall_ms()
     }
 
-    fn wall_us(&self) -> u64 {
-        self.clock.wall_ms().saturating_mul(1000)
+    /// Whether the wall clock is to pull machine time.
+    pub fn believe_wall(&self, is_right: bool) {
+        self.disbelieved.store(!is_right, Ordering::Relaxed);
+    }
+
+    fn wall_us(&self) -> Option<u64> {
+        let is_believed = !self.disbelieved.load(Ordering::Relaxed);
+        is_believed.then(|| self.clock.wall_ms().saturating_mul(1000))
     }
 }
 
@@ -289,6 +300,18 @@ mod tests {
         fake.set_wall(0);
         fake.pass(1000);
         assert_eq!(clock.now_ms(), 1_002_000);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_not_believed_pulls_nothing() {
+        let (fake, clock) = leading(1_000_000);
+        clock.believe_wall(false);
+        fake.set_wall(9_000_000);
+        fake.pass(1000);
+        assert_eq!(clock.now_ms(), 1_001_000);
+        clock.believe_wall(true);
+        fake.pass(1000);
+        assert_eq!(clock.now_ms(), 1_002_050);
     }
 
     #[test]

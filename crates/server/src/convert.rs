@@ -12,6 +12,8 @@ use tonic::Status;
 
 use crate::status;
 
+pub mod topics;
+
 /// Longest namespace or queue name, bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 /// The namespace of requests that name none.
@@ -90,6 +92,9 @@ pub fn settings_in(settings: Option<v1::QueueSettings>) -> QueueSettings {
         dedup_window_ms: settings.dedup_window_ms,
         resume_ms: settings.resume_ms,
         body_bytes_max: settings.body_bytes_max,
+        expires_ms: settings.expires_ms,
+        exclusive: settings.exclusive,
+        ..QueueSettings::default()
     }
 }
 
@@ -104,6 +109,8 @@ pub fn settings_out(settings: &QueueSettings) -> v1::QueueSettings {
         dedup_window_ms: settings.dedup_window_ms,
         resume_ms: settings.resume_ms,
         body_bytes_max: settings.body_bytes_max,
+        expires_ms: settings.expires_ms,
+        exclusive: settings.exclusive,
     }
 }
 
@@ -122,7 +129,7 @@ pub fn queue_out(entry: &QueueEntry) -> v1::Queue {
     }
 }
 
-fn state_text(state: i32) -> &'static str {
+pub(crate) fn state_text(state: i32) -> &'static str {
     match QueueState::try_from(state) {
         Ok(QueueState::Creating) => "creating",
         Ok(QueueState::Live) => "live",
@@ -150,6 +157,8 @@ pub fn info_out(entry: &QueueEntry, info: QueueInfo, now_ms: u64, leader_node: u
         redelivered_total: info.redelivered_total,
         consumers: info.consumers.into_iter().map(consumer_out).collect(),
         leader_node,
+        unseen: info.unseen_count,
+        marks: info.marks.into_iter().map(|(name, sequence)| v1::Mark { name, sequence }).collect(),
     }
 }
 

@@ -192,8 +192,9 @@ impl Hosting {
         let batcher = Batcher::spawn(Arc::new(Arc::clone(&group)), Arc::clone(&clock), self.stop.clone());
         let timekeeper = Timekeeper::new(id, Arc::clone(&clock), Arc::clone(&self.peers), others.collect());
         let (due, applied) = (self.sink.due_of(id), self.sink.applied_of(id));
-        let diverged_at = self.sink.diverged_of(id);
-        Arc::new(Shard { group, clock, timekeeper, batcher, due, diverged_at, applied })
+        let (diverged_at, chores) = (self.sink.diverged_of(id), self.sink.chores_of(id));
+        let outgoing = self.sink.outgoing_of(id);
+        Arc::new(Shard { group, clock, timekeeper, batcher, due, chores, outgoing, diverged_at, applied })
     }
 
     /// Waits until [`Hosting::note_started`] is done.

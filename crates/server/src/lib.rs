@@ -22,14 +22,18 @@ pub mod status;
 pub mod batcher;
 pub mod dispatch;
 
+pub mod carry_out;
 pub mod catalog_driver;
 pub mod catalog_read;
+pub mod chores;
 pub mod clock;
 pub mod hosting;
 pub mod leader;
+pub mod outbox;
 pub mod shard;
 pub mod sink;
 pub mod timekeeper;
+pub mod wall_watch;
 
 pub mod admin_http;
 pub mod bootstrap;

@@ -32,7 +32,7 @@ use crate::serve::{self, Ending, LaterRoutes};
 use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::state::NodeState;
-use crate::{catalog_driver, leader};
+use crate::{catalog_driver, chores, leader, outbox, wall_watch};
 
 /// Largest batch of the log, bytes, where segments allow it.
 const WAL_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -344,6 +344,7 @@ impl Base {
             done.cancel();
         });
         self.tasks.spawn(catalog_driver::drive(Arc::clone(state)));
+        self.tasks.spawn(wall_watch::drive(Arc::clone(state)));
         let probing = Arc::clone(state);
         self.tasks.spawn(async move {
             let identity = &probing.identity;
@@ -368,6 +369,8 @@ impl Base {
     }
 
     fn drive_shard(&mut self, state: &Arc<NodeState>, shard: &Arc<Shard>) {
+        self.tasks.spawn(chores::drive(Arc::clone(state), Arc::clone(shard)));
+        self.tasks.spawn(outbox::drive(Arc::clone(state), Arc::clone(shard)));
         let (shard, dispatcher) = (Arc::clone(shard), Arc::clone(&state.dispatcher));
         self.tasks.spawn(leader::drive(shard, dispatcher, state.stop.clone()));
     }
@@ -387,6 +390,8 @@ impl Base {
                 match opened {
                     Ok(Some((shard, committed_at_start))) => {
                         past.push((Arc::clone(&shard), committed_at_start));
+                        drives.spawn(chores::drive(Arc::clone(&state), Arc::clone(&shard)));
+                        drives.spawn(outbox::drive(Arc::clone(&state), Arc::clone(&shard)));
                         drives.spawn(leader::drive(shard, Arc::clone(&state.dispatcher), state.stop.clone()));
                     }
                     Ok(None) => {}

@@ -9,17 +9,16 @@ use phalanx_proto::raft::v1::{
     ReplaceReplicaResponse, TimeRequest, TimeResponse,
 };
 use phalanx_raft::PeerNode;
-use phalanx_state_machine::command::{Command, CommandKind};
-use phalanx_state_machine::reply::Reply;
+use phalanx_state_machine::command::Command;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use crate::catalog_read;
 use crate::desk::Desk;
 use crate::identity::Plan;
 use crate::router::LOOKUP_DEADLINE;
 use crate::state::NodeState;
 use crate::status::{self, Reason};
+use crate::{carry_out, catalog_read};
 
 /// Answers from the papers alone until the groups are open.
 #[derive(Clone)]
@@ -93,18 +92,13 @@ impl Node for NodeService {
     ) -> Result<Response<CarryOutResponse>, Status> {
         let request = request.into_inner();
         let command = Command::decode(request.command).map_err(|error| status::invalid("command", error))?;
-        if !matches!(command.kind, Some(CommandKind::PutQueue(_) | CommandKind::DropQueue(_))) {
-            return Err(status::new(
-                Reason::Unsupported,
-                "only PutQueue and DropQueue can be carried out for a peer",
-            ));
+        if !carry_out::may_be(&command) {
+            return Err(status::new(Reason::Unsupported, "that command cannot be carried out for a peer"));
         }
         let shard = self.state()?.shard(request.group);
         let shard = shard.ok_or_else(|| status::not_leader(request.group, None))?;
-        match shard.batcher.submit(command).await? {
-            Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
-            _ => Ok(Response::new(CarryOutResponse {})),
-        }
+        let through = carry_out::answer(&shard.batcher.submit(command).await?)?;
+        Ok(Response::new(CarryOutResponse { through }))
     }
 
     async fn replace_replica(

@@ -24,7 +24,7 @@ use tonic::transport::server::Connected;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tower::Service;
 
-use crate::config::Limits;
+use crate::config::{GRPC_MESSAGE_BYTES_MAX, Limits};
 use crate::node_service::NodeService;
 use crate::seams::{Accepted, Bound, CallService};
 use crate::status;
@@ -97,7 +97,8 @@ pub async fn peers(
     later: LaterRoutes,
     ending: Ending,
 ) -> Result<(), tonic::transport::Error> {
-    let early = Routes::new(NodeServer::new(node)).prepare();
+    let early =
+        Routes::new(NodeServer::new(node).max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)).prepare();
     let switchboard = Switchboard { early, later };
     if let Some(calls) = bound.calls.take() {
         calls.serve(CallService::new(switchboard), ending).await;

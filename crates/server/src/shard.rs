@@ -27,6 +27,10 @@ pub struct Shard {
     pub batcher: Arc<Batcher>,
     /// When a `Tick` would do something, as of the entry applied last.
     pub due: watch::Receiver<Option<TimestampMs>>,
+    /// Whether there is something for its leader to do beside ticks: see [`crate::chores`].
+    pub chores: watch::Receiver<bool>,
+    /// Changes when a binding has come to have something to carry: see [`crate::outbox`].
+    pub outgoing: watch::Receiver<u64>,
     /// Entry at which this replica was found to differ from its leader; 0: the last comparison found nothing.
     pub diverged_at: Arc<AtomicU64>,
     /// Index of the entry applied last. For waiting: look at the machine after each change.

@@ -70,22 +70,27 @@ impl RunningNode {
     }
 }
 
-/// Hands over every group that this node leads, side by side.
 async fn hand_over(state: &NodeState) {
+    hand_over_to(state, |_| true).await;
+}
+
+/// Hands over every group that this node leads, side by side, to nodes that may have them.
+pub(crate) async fn hand_over_to(state: &NodeState, may: impl Fn(NodeId) -> bool) {
     let shards = state.shards();
     let led: Vec<_> = shards.iter().filter(|shard| shard.is_leader()).collect();
-    let work = join_all(led.iter().map(|shard| hand_over_one(state, shard)));
+    let work = join_all(led.iter().map(|shard| hand_over_one(state, shard, &may)));
     if tokio::time::timeout(HANDOVER_MAX, work).await.is_err() {
         tracing::warn!("not every leadership was handed over in time");
     }
 }
 
-async fn hand_over_one(state: &NodeState, shard: &Shard) {
+async fn hand_over_one(state: &NodeState, shard: &Shard, may: impl Fn(NodeId) -> bool) {
     let own = state.node();
     let reachable =
         |node: NodeId| state.peers.iter().any(|(peer, known)| peer == node && known.is_reachable());
     let voters = shard.group.status().voters;
-    for (replica, to) in voters.into_iter().filter(|(_, peer)| peer.node != own && reachable(peer.node)) {
+    let candidate = |node: NodeId| node != own && may(node) && reachable(node);
+    for (replica, to) in voters.into_iter().filter(|(_, peer)| candidate(peer.node)) {
         match shard.group.transfer_leader(replica).await {
             Ok(()) => {
                 tracing::info!(group_id = shard.id(), to = to.node, "leadership handed over");

@@ -27,6 +27,8 @@ struct Track {
     clock: Arc<MachineClock>,
     due: watch::Sender<Option<TimestampMs>>,
     applied: watch::Sender<u64>,
+    chores: watch::Sender<bool>,
+    outgoing: watch::Sender<u64>,
     /// Entry at which this replica's state was last found not to be its leader's; 0: it was not, or was not compared since it started.
     diverged_at: Arc<AtomicU64>,
 }
@@ -45,6 +47,8 @@ impl Sink {
                 clock: Arc::new(MachineClock::new(Arc::clone(&self.clock))),
                 due: watch::Sender::new(None),
                 applied: watch::Sender::new(0),
+                chores: watch::Sender::new(false),
+                outgoing: watch::Sender::new(0),
                 diverged_at: Arc::default(),
             })
         });
@@ -61,6 +65,18 @@ impl Sink {
     #[must_use]
     pub fn due_of(&self, group: GroupId) -> watch::Receiver<Option<TimestampMs>> {
         self.track(group).due.subscribe()
+    }
+
+    /// Whether there is something for the leader of a group to do beside ticks.
+    #[must_use]
+    pub fn chores_of(&self, group: GroupId) -> watch::Receiver<bool> {
+        self.track(group).chores.subscribe()
+    }
+
+    /// Changes when a binding of a group has come to have something to carry.
+    #[must_use]
+    pub fn outgoing_of(&self, group: GroupId) -> watch::Receiver<u64> {
+        self.track(group).outgoing.subscribe()
     }
 
     /// Where a group's replica was found to differ from its leader's; 0 while it was not.
@@ -82,6 +98,10 @@ impl EffectSink for Sink {
         track.clock.observe(machine.now_ms());
         let due = machine.next_due_ms();
         track.due.send_if_modified(|old| std::mem::replace(old, due) != due);
+        let chores = machine.has_chores();
+        track.chores.send_if_modified(|old| std::mem::replace(old, chores) != chores);
+        let outgoing = machine.outgoing_count();
+        track.outgoing.send_if_modified(|old| std::mem::replace(old, outgoing) != outgoing);
         track.applied.send_replace(machine.applied_index());
         self.dispatcher.applied(group, effects);
     }

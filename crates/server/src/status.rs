@@ -38,6 +38,8 @@ pub enum Reason {
     QueueNotReady,
     /// The queue is at its limit.
     QueueFull,
+    /// A mandatory message matches no subscription of its topic. Nothing was appended.
+    Unroutable,
     /// The name is taken, with other settings or by a queue that is being deleted.
     AlreadyExists,
     /// `if_version` did not match.
@@ -56,6 +58,8 @@ pub enum Reason {
     NotAttached,
     /// As many consumers as a queue may have.
     TooManyConsumers,
+    /// The queue is exclusive, and another consumer has it.
+    Exclusive,
     /// This node or cluster version does not do that.
     Unsupported,
     /// This replica does not lead the group. Nothing was written.
@@ -88,6 +92,7 @@ impl Reason {
         Reason::QueueGone,
         Reason::QueueNotReady,
         Reason::QueueFull,
+        Reason::Unroutable,
         Reason::AlreadyExists,
         Reason::VersionMismatch,
         Reason::Duplicate,
@@ -97,6 +102,7 @@ impl Reason {
         Reason::ConsumerReplaced,
         Reason::NotAttached,
         Reason::TooManyConsumers,
+        Reason::Exclusive,
         Reason::Unsupported,
         Reason::NotLeader,
         Reason::NoLeader,
@@ -119,6 +125,7 @@ impl Reason {
             Reason::QueueGone => ("QUEUE_GONE", Code::NotFound),
             Reason::QueueNotReady => ("QUEUE_NOT_READY", Code::Unavailable),
             Reason::QueueFull => ("QUEUE_FULL", Code::ResourceExhausted),
+            Reason::Unroutable => ("UNROUTABLE", Code::FailedPrecondition),
             Reason::AlreadyExists => ("ALREADY_EXISTS", Code::AlreadyExists),
             Reason::VersionMismatch => ("VERSION_MISMATCH", Code::FailedPrecondition),
             Reason::Duplicate => ("DUPLICATE", Code::AlreadyExists),
@@ -128,6 +135,7 @@ impl Reason {
             Reason::ConsumerReplaced => ("CONSUMER_REPLACED", Code::Aborted),
             Reason::NotAttached => ("NOT_ATTACHED", Code::Aborted),
             Reason::TooManyConsumers => ("TOO_MANY_CONSUMERS", Code::ResourceExhausted),
+            Reason::Exclusive => ("QUEUE_EXCLUSIVE", Code::FailedPrecondition),
             Reason::Unsupported => ("UNSUPPORTED", Code::Unimplemented),
             Reason::NotLeader => ("NOT_LEADER", Code::Unavailable),
             Reason::NoLeader => ("NO_LEADER", Code::Unavailable),
@@ -192,6 +200,12 @@ pub fn queue_not_found(namespace: &str, name: &str) -> Status {
     new(Reason::QueueNotFound, format!("no queue {name:?} in namespace {namespace:?}"))
 }
 
+/// No topic of that name.
+#[must_use]
+pub fn topic_not_found(namespace: &str, name: &str) -> Status {
+    new(Reason::QueueNotFound, format!("no topic {name:?} in namespace {namespace:?}"))
+}
+
 /// This replica does not lead `group`; nothing was written.
 #[must_use]
 pub fn not_leader(group: GroupId, leader: Option<NodeId>) -> Status {
@@ -248,6 +262,7 @@ pub fn from_rejection(rejection: &Rejection) -> Status {
         Rejection::QueueGone => new(Reason::QueueGone, text),
         Rejection::Invalid(_) => new(Reason::Invalid, text),
         Rejection::QueueFull(_) => retry(Reason::QueueFull, text, RETRY_FULL),
+        Rejection::Unroutable(_) => new(Reason::Unroutable, text),
         Rejection::Duplicate => new(Reason::Duplicate, text),
         Rejection::SequenceGap { expected } => {
             let metadata = HashMap::from([("expected".to_owned(), expected.to_string())]);
@@ -258,6 +273,7 @@ pub fn from_rejection(rejection: &Rejection) -> Status {
         Rejection::ConsumerReplaced => new(Reason::ConsumerReplaced, text),
         Rejection::NotAttached => new(Reason::NotAttached, text),
         Rejection::TooManyConsumers => new(Reason::TooManyConsumers, text),
+        Rejection::Exclusive => new(Reason::Exclusive, text),
         Rejection::AlreadyExists(_) => new(Reason::AlreadyExists, text),
         Rejection::NotFound => new(Reason::QueueNotFound, text),
         Rejection::VersionMismatch { actual } => {

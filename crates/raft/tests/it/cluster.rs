@@ -318,6 +318,7 @@ impl Cluster {
             name: "orders".to_owned(),
             settings: QueueSettings::default(),
             first_token: 1,
+            ..PutQueue::default()
         };
         assert_eq!(self.propose(group, &CommandKind::PutQueue(put)), Reply::Done);
     }
@@ -334,6 +335,7 @@ impl Cluster {
                 group: Bytes::new(),
                 dedup: None,
             }],
+            ..Send::default()
         })
     }
 

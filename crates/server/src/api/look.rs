@@ -37,6 +37,43 @@ pub(super) async fn peek(
     Ok(v1::PeekResponse { messages, next_sequence: page.next.unwrap_or(0) })
 }
 
+/// A page of a topic's log, bodies read back where they are not in memory.
+///
+/// # Errors
+/// `QUEUE_GONE`; `UNAVAILABLE` when a body could not be read back.
+pub(super) async fn log(
+    shard: &Shard,
+    uid: QueueUid,
+    asked: &v1::ReadLogRequest,
+) -> Result<v1::ReadLogResponse, Status> {
+    let count = if asked.max_messages == 0 { PEEK_MESSAGES_DEFAULT } else { asked.max_messages };
+    let at = LookAt {
+        from: asked.from_sequence,
+        group: None,
+        count_max: count.min(PEEK_MESSAGES_MAX) as usize,
+        bytes_max: PEEK_BYTES_MAX,
+    };
+    let found = shard.group.read(|machine| {
+        let (page, first) = machine.log_page(uid, &at)?;
+        Some((page, first, machine.queue_info(uid)?.next_sequence))
+    });
+    let (page, first_sequence, end) = found.ok_or_else(gone)?;
+    let more = page.next.is_some();
+    let wanted = page.messages.into_iter().map(|seen| (seen.sequence, seen.payload.clone(), seen)).collect();
+    let found = payloads(&shard.group, uid, wanted).await?;
+    let message = |(message, seen): (v1::Message, Seen)| v1::LogMessage {
+        sequence: seen.sequence,
+        enqueued_ms: seen.enqueued_ms,
+        message: Some(message),
+    };
+    Ok(v1::ReadLogResponse {
+        messages: found.into_iter().map(message).collect(),
+        next_sequence: page.next.unwrap_or(end),
+        first_sequence,
+        more,
+    })
+}
+
 /// A page of ordering groups.
 ///
 /// # Errors

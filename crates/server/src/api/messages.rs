@@ -21,7 +21,8 @@ use crate::state::NodeState;
 use crate::status;
 
 pub(super) use at_leader::{Call, at_leader};
-pub(super) use payload::{check_messages, deliveries_out, new_messages, payloads};
+pub(super) use payload::{check_messages, deliveries_out, new_messages};
+pub(crate) use payload::{payloads, raw_payloads};
 pub(super) use pipeline::Pipeline;
 pub(super) use stream::{Frames, first_frame, frames, relay};
 

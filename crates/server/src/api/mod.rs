@@ -2,9 +2,11 @@
 //!
 //! The same services are mounted on the client listener and on the peer listener; [`crate::caller`] tells them apart.
 
+pub mod bindings;
 pub mod cluster;
 pub mod messages;
 pub mod queues;
+pub mod topics;
 
 mod admin_call;
 mod consume;
@@ -14,11 +16,15 @@ mod send;
 mod send_stream;
 mod settle;
 
+pub(crate) use messages::{payloads, raw_payloads};
+
 use std::sync::Arc;
 
+use phalanx_proto::v1::bindings_server::BindingsServer;
 use phalanx_proto::v1::cluster_server::ClusterServer;
 use phalanx_proto::v1::messages_server::MessagesServer;
 use phalanx_proto::v1::queues_server::QueuesServer;
+use phalanx_proto::v1::topics_server::TopicsServer;
 use tonic::service::Routes;
 
 use crate::caller::Listener;
@@ -34,8 +40,12 @@ pub fn routes(state: &Arc<NodeState>, listener: Listener) -> Routes {
     };
     let queues = QueuesServer::new(queues::QueuesApi::new(Arc::clone(state), listener));
     let cluster = ClusterServer::new(cluster::ClusterApi::new(Arc::clone(state), listener));
+    let topics = TopicsServer::new(topics::TopicsApi::new(Arc::clone(state), listener));
+    let bindings = BindingsServer::new(bindings::BindingsApi::new(Arc::clone(state), listener));
     let messages = MessagesServer::new(messages::MessagesApi::new(Arc::clone(state), listener));
     Routes::new(queues.max_decoding_message_size(request_bytes_max))
+        .add_service(bindings.max_decoding_message_size(request_bytes_max))
+        .add_service(topics.max_decoding_message_size(request_bytes_max))
         .add_service(cluster.max_decoding_message_size(request_bytes_max))
         .add_service(messages.max_decoding_message_size(request_bytes_max))
 }

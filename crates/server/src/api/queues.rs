@@ -7,7 +7,9 @@ use std::sync::Arc;
 use phalanx_proto::v1;
 use phalanx_proto::v1::queues_server::Queues;
 use phalanx_state_machine::catalog::{QueueEntry, QueueState};
-use phalanx_state_machine::command::{Command, CommandKind, CreateQueue, DeleteQueue, Purge, UpdateQueue};
+use phalanx_state_machine::command::{
+    Command, CommandKind, CreateQueue, DeleteQueue, Purge, QueueKind, UpdateQueue,
+};
 use phalanx_state_machine::reply::Reply;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -22,9 +24,9 @@ use crate::state::NodeState;
 use crate::{catalog_read, convert, status};
 
 /// Queues on a page when the request names no number.
-const PAGE_SIZE_DEFAULT: u32 = 100;
+pub(super) const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Most queues on a page.
-const PAGE_SIZE_MAX: u32 = 1_000;
+pub(super) const PAGE_SIZE_MAX: u32 = 1_000;
 
 /// The service, mounted on one listener.
 #[derive(Clone)]
@@ -53,7 +55,7 @@ impl QueuesApi {
 }
 
 /// Proposes a change of the catalog, and waits until its shard has followed: `done` looks at what the catalog has.
-async fn change(
+pub(super) async fn change(
     shard: Arc<Shard>,
     deadline: Instant,
     command: CommandKind,
@@ -77,22 +79,22 @@ async fn change(
         Ok(Some(now)) => Ok(now.unwrap_or(row)),
         Ok(None) => Err(status::outcome_unknown("the node is stopping")),
         Err(_) => Err(status::outcome_unknown(format!(
-            "the change of queue {:?} is in the catalog, but its shard has not followed in time: it will",
+            "the change of {:?} is in the catalog, but its shard has not followed in time: it will",
             row.name
         ))),
     }
 }
 
 /// The shard has followed, or the row is gone, overtaken by a deletion.
-fn confirmed(asked: &QueueEntry, now: Option<&QueueEntry>) -> bool {
+pub(super) fn confirmed(asked: &QueueEntry, now: Option<&QueueEntry>) -> bool {
     now.is_none_or(|now| now.confirmed_version >= asked.version && now.state != QueueState::Creating as i32)
 }
 
-fn gone(_: &QueueEntry, now: Option<&QueueEntry>) -> bool {
+pub(super) fn gone(_: &QueueEntry, now: Option<&QueueEntry>) -> bool {
     now.is_none()
 }
 
-fn unexpected(reply: &Reply) -> Status {
+pub(super) fn unexpected(reply: &Reply) -> Status {
     tracing::error!(?reply, "the machine gave a reply of another kind");
     status::internal("unexpected reply")
 }
@@ -114,6 +116,7 @@ impl Queues for QueuesApi {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             settings: convert::settings_in(message.settings),
+            ..CreateQueue::default()
         });
         let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
         let serve = |shard, _| {
@@ -139,6 +142,7 @@ impl Queues for QueuesApi {
             name: name.to_owned(),
             settings: convert::settings_in(message.settings),
             if_version: message.if_version,
+            ..UpdateQueue::default()
         });
         let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
         let serve = |shard, _| {
@@ -159,7 +163,8 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let command = DeleteQueue { namespace: namespace.to_owned(), name: name.to_owned() };
+        let command =
+            DeleteQueue { namespace: namespace.to_owned(), name: name.to_owned(), ..DeleteQueue::default() };
         let command = CommandKind::DeleteQueue(command);
         let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
         let serve = |shard, _| {
@@ -283,7 +288,8 @@ impl Queues for QueuesApi {
 
 fn page(shard: &Shard, namespace: &str, after: &str, size: usize) -> v1::ListQueuesResponse {
     let mut queues: Vec<v1::Queue> = shard.group.read(|machine| {
-        let rows = machine.catalog_state().map(|catalog| catalog.list(namespace, after, size + 1));
+        let rows =
+            machine.catalog_state().map(|catalog| catalog.list(QueueKind::Queue, namespace, after, size + 1));
         rows.unwrap_or_default().into_iter().map(convert::queue_out).collect()
     });
     let more = queues.len() > size;

@@ -38,7 +38,14 @@ async fn serve(
     deadline: Instant,
 ) -> Result<v1::SendResponse, Status> {
     let messages = new_messages(&request.messages, local.settings.body_bytes_max)?;
-    let send = Send { uid: local.uid, producer: None, producer_sequence: 0, request: id, messages };
+    let send = Send {
+        uid: local.uid,
+        producer: None,
+        producer_sequence: 0,
+        request: id,
+        messages,
+        mandatory: request.mandatory,
+    };
     let reply = local.shard.batcher.enqueue(Command::from(CommandKind::Send(send)), deadline)?.await?;
     match reply {
         Reply::Sent(sent) => Ok(sent_out(sent)),
@@ -56,5 +63,6 @@ pub(super) fn sent_out(sent: Sent) -> v1::SendResponse {
             .map(|(position, original_sequence)| v1::Duplicate { position, original_sequence })
             .collect(),
         repeated: sent.repeated,
+        matched: sent.matched,
     }
 }

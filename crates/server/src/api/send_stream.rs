@@ -171,6 +171,7 @@ impl Session {
                         producer_sequence: batch.number,
                         request: None,
                         messages,
+                        mandatory: batch.mandatory,
                     };
                     self.pipeline.push(batch.number, Command::from(CommandKind::Send(send)));
                 }
@@ -224,15 +225,18 @@ async fn term_over(leadership: &mut watch::Receiver<Leadership>, term: u64) {
 /// Whether the machine counts the refused batch as sent, for the numbering.
 fn is_consumed(rejection: &Rejection) -> bool {
     match rejection {
-        Rejection::Invalid(_) | Rejection::QueueFull(_) | Rejection::DedupFull(_) | Rejection::Duplicate => {
-            true
-        }
+        Rejection::Invalid(_)
+        | Rejection::QueueFull(_)
+        | Rejection::Unroutable(_)
+        | Rejection::DedupFull(_)
+        | Rejection::Duplicate => true,
         Rejection::QueueGone
         | Rejection::SequenceGap { .. }
         | Rejection::ProducerForgotten
         | Rejection::ConsumerReplaced
         | Rejection::NotAttached
         | Rejection::TooManyConsumers
+        | Rejection::Exclusive
         | Rejection::AlreadyExists(_)
         | Rejection::NotFound
         | Rejection::VersionMismatch { .. }

@@ -31,6 +31,7 @@ impl Class {
                 | CommandKind::TermStart(_)
                 | CommandKind::DropQueue(_)
                 | CommandKind::Purge(_)
+                | CommandKind::Seek(_)
                 | CommandKind::Detach(_)
                 | CommandKind::SetWindow(_)
                 | CommandKind::Settle(_)

@@ -80,6 +80,7 @@ async fn message_arrives_as_it_was_sent() {
         correlation_id: "c".to_owned(),
         reply_to: "r".to_owned(),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+        routing_key: "orders.new".to_owned(),
     };
     let mut request = send_request("orders", &[]);
     request.messages = vec![sent.clone()];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -12,7 +13,7 @@ use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
 use phalanx_raft::RaftOptions;
 use phalanx_server::authorize::{AllowAll, Authorizer};
-use phalanx_server::clock::SystemClock;
+use phalanx_server::clock::{Clock, SystemClock};
 use phalanx_server::config::{NodeConfig, PeerConfig};
 use phalanx_server::drive::{ThreadDrive, ThreadExecutor};
 use phalanx_server::node::{Node, RunningNode, StartError};
@@ -52,10 +53,35 @@ impl Listen for Reserved {
     }
 }
 
+/// The machine's clocks, with a wall clock that can be set wrong.
+#[derive(Default)]
+pub struct OffsetClock {
+    system: SystemClock,
+    ahead_ms: AtomicI64,
+}
+
+impl OffsetClock {
+    /// Sets the wall clock so far ahead of the right time, or behind it.
+    pub fn set_ahead_ms(&self, ahead_ms: i64) {
+        self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for OffsetClock {
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.system.wall_ms().saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed))
+    }
+}
+
 /// A place for one node: its configuration, directory and checkpoint store outlive its runs.
 struct Slot {
     config: NodeConfig,
     engine: Arc<dyn Engine>,
+    clock: Arc<OffsetClock>,
     running: Option<RunningNode>,
 }
 
@@ -98,7 +124,10 @@ impl TestCluster {
             config.limits.request_bytes = 128 * 1024;
             config.wal.segment_bytes = 1024 * 1024;
             config.wal.budget_bytes = 8 * 1024 * 1024;
-            (peer.id, Slot { config, engine: Arc::new(MemoryEngine::new()), running: None })
+            (
+                peer.id,
+                Slot { config, engine: Arc::new(MemoryEngine::new()), clock: Arc::default(), running: None },
+            )
         });
         let slots = slots.collect();
         let fatal = Arc::default();
@@ -109,6 +138,11 @@ impl TestCluster {
     pub fn authorized_by(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizer = Arc::new(authorizer);
         self
+    }
+
+    /// The clocks of a node.
+    pub fn clock(&self, id: u64) -> &OffsetClock {
+        &self.slots[&id].clock
     }
 
     /// Configuration of a node, for its next start.
@@ -126,7 +160,7 @@ impl TestCluster {
     fn seams(&self, id: u64) -> Seams {
         let fatal = Arc::clone(&self.fatal);
         Seams {
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::clone(&self.slots[&id].clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
             disk: Arc::new(RealDisk),
             engine: Arc::clone(&self.slots[&id].engine),

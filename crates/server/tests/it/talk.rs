@@ -260,7 +260,7 @@ impl Producer {
 }
 
 pub fn batch(number: u64, texts: &[&str]) -> v1::ProducerBatch {
-    v1::ProducerBatch { number, messages: texts.iter().map(|text| message(text)).collect() }
+    v1::ProducerBatch { number, messages: texts.iter().map(|text| message(text)).collect(), mandatory: false }
 }
 
 /// Moves the leadership of a queue's shard to another node; the new leader.

@@ -72,7 +72,11 @@ pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Payloads that one stream reads back from the checkpoint at the same time.
 pub const READ_BACK_PARALLEL: usize = 8;
 
-const ATTRIBUTES: usize = 4 * ATTRIBUTE_BYTES_MAX + DEDUPLICATION_ID_BYTES_MAX + GROUP_BYTES_MAX;
+/// Routing key, bytes.
+pub const ROUTING_KEY_BYTES_MAX: usize = 255;
+
+const ATTRIBUTES: usize =
+    4 * ATTRIBUTE_BYTES_MAX + ROUTING_KEY_BYTES_MAX + DEDUPLICATION_ID_BYTES_MAX + GROUP_BYTES_MAX;
 /// Tags and lengths around one header or attribute, bytes.
 const FIELD_OVERHEAD: usize = 16;
 const _: () = assert!(

@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::Either;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use phalanx_proto::v1;
 use phalanx_raft::{Group, PayloadError};
 use phalanx_state_machine::command::NewMessage;
@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::limits::{
     ATTRIBUTE_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPLICATION_ID_BYTES_MAX, GROUP_BYTES_MAX,
-    HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, READ_BACK_PARALLEL,
+    HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, READ_BACK_PARALLEL, ROUTING_KEY_BYTES_MAX,
 };
 use crate::router::Local;
 use crate::status;
@@ -55,6 +55,7 @@ fn check_message(position: usize, message: &v1::Message) -> Result<(), Status> {
     }
     at_most(&field("headers"), "bytes together", bytes, HEADERS_BYTES_MAX)?;
     at_most(&field("group"), "bytes", message.group.len(), GROUP_BYTES_MAX)?;
+    at_most(&field("routing_key"), "bytes", message.routing_key.len(), ROUTING_KEY_BYTES_MAX)?;
     let id_bytes = message.deduplication_id.len();
     at_most(&field("deduplication_id"), "bytes", id_bytes, DEDUPLICATION_ID_BYTES_MAX)?;
     for (name, value) in [
@@ -131,6 +132,18 @@ pub async fn payloads<T>(
     read_all(wanted, |sequence| read_back(group, uid, sequence)).await
 }
 
+/// As [`payloads`], as they are stored: `None` for what is gone meanwhile.
+///
+/// # Errors
+/// As [`payloads`].
+pub async fn raw_payloads<T>(
+    group: &Group,
+    uid: QueueUid,
+    wanted: Vec<(Sequence, Payload, T)>,
+) -> Result<Vec<(Sequence, Option<Bytes>, T)>, Status> {
+    read_raw(wanted, |sequence| read_back(group, uid, sequence)).await
+}
+
 async fn read_all<T, F>(
     wanted: Vec<(Sequence, Payload, T)>,
     read_back: impl Fn(Sequence) -> F,
@@ -138,21 +151,26 @@ async fn read_all<T, F>(
 where
     F: Future<Output = Result<Option<Bytes>, Status>>,
 {
-    let mut out = Vec::with_capacity(wanted.len());
+    let found = read_raw(wanted, read_back).await?;
+    let there = found.into_iter().filter_map(|(sequence, payload, of)| Some((sequence, payload?, of)));
+    there.map(|(sequence, payload, of)| Ok((decode(sequence, payload)?, of))).collect()
+}
+
+async fn read_raw<T, F>(
+    wanted: Vec<(Sequence, Payload, T)>,
+    read_back: impl Fn(Sequence) -> F,
+) -> Result<Vec<(Sequence, Option<Bytes>, T)>, Status>
+where
+    F: Future<Output = Result<Option<Bytes>, Status>>,
+{
     let reads = wanted.into_iter().map(|(sequence, payload, of)| {
         let read = match payload {
             Payload::Resident(bytes) => Either::Left(ready(Ok(Some(bytes)))),
             Payload::Spilled(_) => Either::Right(read_back(sequence)),
         };
-        async move { (read.await, sequence, of) }
+        async move { read.await.map(|payload| (sequence, payload, of)) }
     });
-    let mut reads = std::pin::pin!(stream::iter(reads).buffered(READ_BACK_PARALLEL));
-    while let Some((payload, sequence, of)) = reads.next().await {
-        if let Some(payload) = payload? {
-            out.push((decode(sequence, payload)?, of));
-        }
-    }
-    Ok(out)
+    stream::iter(reads).buffered(READ_BACK_PARALLEL).try_collect().await
 }
 
 async fn read_back(group: &Group, uid: QueueUid, sequence: Sequence) -> Result<Option<Bytes>, Status> {
