@@ -12,6 +12,7 @@ use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::request::Slot;
 use crate::router::Router;
 use crate::trace::TraceSource;
 
@@ -243,7 +244,7 @@ impl ClientBuilder {
             metrics: self.metrics,
             traceparent: self.traceparent,
         };
-        Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into() })
+        Ok(Client { shared: Arc::new(shared), namespace: self.namespace.into(), requests: Slot::default() })
     }
 }
 

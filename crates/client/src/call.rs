@@ -3,6 +3,7 @@
 //! Invariant: a call that may have been carried out is only repeated if the server recognises the repetition, and once
 //! an attempt of a change may have been carried out, a later refusal no longer proves that nothing happened.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,6 +36,8 @@ pub(crate) struct Call<'a> {
     pub(crate) deadline: Instant,
     /// An attempt that lasts longer is given up.
     pub(crate) attempt_max: Duration,
+    /// Set when an attempt may have been carried out and was not answered.
+    pub(crate) unsure: Option<&'a AtomicBool>,
 }
 
 impl Shared {
@@ -69,6 +72,9 @@ impl Shared {
             };
             self.note(call.queue, &target, &failure);
             maybe |= failure.class == Class::Maybe;
+            if let Some(unsure) = call.unsure.filter(|_| maybe) {
+                unsure.store(true, Ordering::Relaxed);
+            }
             let again = match failure.class {
                 Class::Refused => false,
                 Class::Again => true,

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use phalanx_proto::channel::Channel;
 use phalanx_proto::v1;
+use phalanx_proto::v1::bindings_client::BindingsClient;
 use phalanx_proto::v1::cluster_client::ClusterClient;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use phalanx_proto::v1::queues_client::QueuesClient;
+use phalanx_proto::v1::topics_client::TopicsClient;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -24,6 +26,7 @@ use crate::message::{Message, Sent, sent_of};
 use crate::metrics::{Meter, Metrics};
 use crate::producer::ProducerBuilder;
 use crate::receiver::Receiver;
+use crate::request::Slot;
 use crate::router::{QueueKey, Router, Target};
 use crate::trace::{self, TraceSource};
 
@@ -46,6 +49,7 @@ use crate::trace::{self, TraceSource};
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) namespace: Arc<str>,
+    pub(crate) requests: Slot,
 }
 
 /// What all handles of a client share.
@@ -79,7 +83,7 @@ impl Client {
     /// The same client, looking for queues in another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: impl Into<String>) -> Self {
-        Self { shared: self.shared.clone(), namespace: namespace.into().into() }
+        Self { shared: self.shared.clone(), namespace: namespace.into().into(), requests: Slot::default() }
     }
 
     /// The namespace in which queues are looked for.
@@ -132,6 +136,18 @@ impl Client {
         self.send_with_id(queue, messages, self.random_id()).await
     }
 
+    /// As [`Client::send`] to a topic, but refused as a whole unless every message matches a subscription.
+    ///
+    /// # Errors
+    /// [`Error::Unroutable`] when one matches none; otherwise as [`Client::send`].
+    pub async fn send_mandatory<I>(&self, topic: impl AsRef<str>, messages: I) -> Result<Vec<Sent>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<Message>,
+    {
+        self.send_once(topic, messages, self.random_id(), true).await
+    }
+
     /// As [`Client::send`], with a request id of the caller's: the same call again, even from another process, is the
     /// same send. Ids are remembered for two minutes at least.
     ///
@@ -142,6 +158,20 @@ impl Client {
         queue: impl AsRef<str>,
         messages: I,
         request_id: Id,
+    ) -> Result<Vec<Sent>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<Message>,
+    {
+        self.send_once(queue, messages, request_id, false).await
+    }
+
+    async fn send_once<I>(
+        &self,
+        queue: impl AsRef<str>,
+        messages: I,
+        request_id: Id,
+        mandatory: bool,
     ) -> Result<Vec<Sent>, Error>
     where
         I: IntoIterator,
@@ -160,6 +190,7 @@ impl Client {
             queue: key.name.to_string(),
             messages,
             request_id: request_id.to_bytes(),
+            mandatory,
         };
         let since = Instant::now();
         let call = self.shared.to_queue(&key, Repeat::Same);
@@ -215,6 +246,7 @@ impl Shared {
             repeat,
             deadline: Instant::now() + self.settings.request_deadline,
             attempt_max: self.attempt_max(),
+            unsure: None,
         }
     }
 
@@ -225,6 +257,7 @@ impl Shared {
             repeat,
             deadline: Instant::now() + self.settings.request_deadline,
             attempt_max: self.attempt_max(),
+            unsure: None,
         }
     }
 
@@ -240,6 +273,14 @@ pub(crate) fn messages_client(target: &Target) -> MessagesClient<Channel> {
 
 pub(crate) fn queues_client(target: &Target) -> QueuesClient<Channel> {
     QueuesClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
+}
+
+pub(crate) fn topics_client(target: &Target) -> TopicsClient<Channel> {
+    TopicsClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
+}
+
+pub(crate) fn bindings_client(target: &Target) -> BindingsClient<Channel> {
+    BindingsClient::new(target.channel.clone()).max_decoding_message_size(target.decode_bytes_max)
 }
 
 pub(crate) fn cluster_client(target: &Target) -> ClusterClient<Channel> {

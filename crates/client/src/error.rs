@@ -99,6 +99,15 @@ pub enum Error {
         /// As the server put it.
         message: String,
     },
+    /// A message was sent as mandatory and matches no subscription of its topic. Nothing of its batch was sent: create the subscription, or
+    /// correct routing key or headers.
+    #[error(
+        "a mandatory message has no taker: {message} (nothing was sent; look at the topic's subscriptions)"
+    )]
+    Unroutable {
+        /// As the server put it.
+        message: String,
+    },
     /// The batch was handled before, so long ago that the result is no longer remembered. It was not appended again: do not
     /// send it again.
     #[error("sent before, with a result that is no longer remembered: {message} (do not send it again)")]
@@ -144,6 +153,14 @@ pub enum Error {
         /// As the server put it.
         message: String,
     },
+    /// The queue is exclusive, and another consumer has it. Wait until that one is gone, or use a queue of your own.
+    #[error(
+        "the queue has its one consumer: {message} (wait until that one is gone, or use a queue of your own)"
+    )]
+    Exclusive {
+        /// As the server put it.
+        message: String,
+    },
     /// The caller may not do this. Nothing was done: ask whoever keeps the access rules.
     #[error("not allowed: {message} (ask whoever keeps the access rules)")]
     Denied {
@@ -179,7 +196,8 @@ impl Error {
             | Self::QueueFull { .. }
             | Self::DedupFull { .. }
             | Self::BatchRefused { .. }
-            | Self::TooManyConsumers { .. } => true,
+            | Self::TooManyConsumers { .. }
+            | Self::Exclusive { .. } => true,
             Self::Other { retry_after, .. } => retry_after.is_some(),
             Self::OutcomeUnknown { .. }
             | Self::Invalid { .. }
@@ -187,6 +205,7 @@ impl Error {
             | Self::QueueGone { .. }
             | Self::AlreadyExists { .. }
             | Self::VersionMismatch { .. }
+            | Self::Unroutable { .. }
             | Self::Duplicate { .. }
             | Self::SequenceGap { .. }
             | Self::ProducerForgotten { .. }
@@ -214,12 +233,14 @@ impl Error {
             Self::QueueGone { .. } => "queue_gone",
             Self::AlreadyExists { .. } => "already_exists",
             Self::VersionMismatch { .. } => "version_mismatch",
+            Self::Unroutable { .. } => "unroutable",
             Self::Duplicate { .. } => "duplicate",
             Self::SequenceGap { .. } => "sequence_gap",
             Self::ProducerForgotten { .. } => "producer_forgotten",
             Self::LeaseOver { .. } => "lease_over",
             Self::ConsumerReplaced { .. } => "consumer_replaced",
             Self::TooManyConsumers { .. } => "too_many_consumers",
+            Self::Exclusive { .. } => "exclusive",
             Self::Denied { .. } => "denied",
             Self::Closed => "closed",
             Self::Other { reason, .. } => reason,
@@ -276,11 +297,13 @@ impl Error {
             | Self::QueueGone { message }
             | Self::AlreadyExists { message }
             | Self::VersionMismatch { message }
+            | Self::Unroutable { message }
             | Self::Duplicate { message }
             | Self::SequenceGap { message }
             | Self::ProducerForgotten { message }
             | Self::ConsumerReplaced { message }
             | Self::TooManyConsumers { message }
+            | Self::Exclusive { message }
             | Self::Denied { message }
             | Self::Other { message, .. } => format!("{what}: {message}"),
             Self::LeaseOver { token } => format!("{what}: delivery {token}"),
@@ -309,12 +332,14 @@ mod tests {
             Error::QueueGone { message: message() },
             Error::AlreadyExists { message: message() },
             Error::VersionMismatch { message: message() },
+            Error::Unroutable { message: message() },
             Error::Duplicate { message: message() },
             Error::SequenceGap { message: message() },
             Error::ProducerForgotten { message: message() },
             Error::LeaseOver { token: 7 },
             Error::ConsumerReplaced { message: message() },
             Error::TooManyConsumers { message: message() },
+            Error::Exclusive { message: message() },
             Error::Denied { message: message() },
             Error::Closed,
             Error::Other { reason: message(), message: message(), retry_after: None },

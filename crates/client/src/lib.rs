@@ -59,14 +59,16 @@ mod message;
 mod metrics;
 mod producer;
 mod receiver;
+mod request;
 mod router;
 mod stall;
 mod status;
 mod trace;
 
 pub use admin::{
-    Admin, ClusterStatus, ConsumerInfo, GroupStatus, Holder, NodeAddress, NodeStatus, OrderingGroup, Peek,
-    PeekPage, PeekState, Peeked, Queue, QueueInfo, QueueSettings, Topology,
+    Admin, Binding, BindingInfo, ClusterStatus, Conditions, ConsumerInfo, GroupStatus, Holder, LogMessage,
+    LogPage, Mark, NodeAddress, NodeStatus, OrderingGroup, Peek, PeekPage, PeekState, Peeked, Place, Queue,
+    QueueInfo, QueueSettings, Subscription, SubscriptionSettings, Topic, TopicInfo, TopicSettings, Topology,
 };
 pub use builder::ClientBuilder;
 pub use channel::ChannelSettings;
@@ -80,4 +82,5 @@ pub use metrics::{HandlerOutcome, Metrics, QueueName, SettleKind, StreamKind};
 pub use phalanx_proto::channel::Channel;
 pub use producer::{BatchConfirmation, Confirmation, NotEnqueued, Producer, ProducerBuilder, SendAll};
 pub use receiver::Receiver;
+pub use request::Requester;
 pub use trace::{ParseTraceParentError, TraceParent};

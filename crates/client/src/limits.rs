@@ -99,3 +99,12 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Queues asked for at once, and listed at most by one answer.
 pub const PAGE_SIZE: u32 = 1_000;
+
+/// A reply queue is deleted this long after its requester is gone.
+pub const REPLY_QUEUE_EXPIRES: Duration = Duration::from_secs(60);
+/// An ephemeral subscription is deleted this long after its consumer is gone, unless it says otherwise.
+pub const EPHEMERAL_EXPIRES: Duration = Duration::from_secs(60);
+/// Replies that may be in the hands of a requester.
+pub const REPLIES_WINDOW: u32 = 1_024;
+/// Requests of one requester that wait for their replies; more are refused.
+pub const REQUESTS_MAX: usize = 65_536;

@@ -31,6 +31,8 @@ pub struct Message {
     pub reply_to: String,
     /// W3C trace context.
     pub traceparent: String,
+    /// To a topic: words between dots, which the patterns of subscriptions look at. At most 255 bytes.
+    pub routing_key: String,
 }
 
 impl Message {
@@ -89,6 +91,13 @@ impl Message {
         self
     }
 
+    /// With a routing key, for a topic.
+    #[must_use]
+    pub fn routing_key(mut self, value: impl Into<String>) -> Self {
+        self.routing_key = value.into();
+        self
+    }
+
     /// What the message counts for in windows of bytes: its body and all that describes it.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -100,6 +109,7 @@ impl Message {
             + self.correlation_id.len()
             + self.reply_to.len()
             + self.traceparent.len()
+            + self.routing_key.len()
     }
 }
 
@@ -125,6 +135,7 @@ impl Message {
             correlation_id: self.correlation_id,
             reply_to: self.reply_to,
             traceparent: self.traceparent,
+            routing_key: self.routing_key,
         }
     }
 
@@ -138,6 +149,7 @@ impl Message {
             correlation_id: message.correlation_id,
             reply_to: message.reply_to,
             traceparent: message.traceparent,
+            routing_key: message.routing_key,
         }
     }
 }
@@ -149,18 +161,20 @@ pub struct Sent {
     pub sequence: u64,
     /// Its deduplication id had been seen: it was not appended again.
     pub duplicate: bool,
+    /// To a topic: how many subscriptions the messages of its batch matched, all of them together.
+    pub matched: u64,
 }
 
 /// One [`Sent`] for each message of a batch, from the server's answer for the batch.
 pub(crate) fn sent_of(response: &v1::SendResponse, messages: usize) -> impl Iterator<Item = Sent> + '_ {
     let mut duplicates = response.duplicates.iter().peekable();
-    let mut next = response.first_sequence;
+    let (mut next, matched) = (response.first_sequence, response.matched);
     (0..messages).map(move |position| match duplicates.next_if(|d| d.position as usize == position) {
-        Some(duplicate) => Sent { sequence: duplicate.original_sequence, duplicate: true },
+        Some(duplicate) => Sent { sequence: duplicate.original_sequence, duplicate: true, matched },
         None => {
             let sequence = next;
             next += 1;
-            Sent { sequence, duplicate: false }
+            Sent { sequence, duplicate: false, matched }
         }
     })
 }
@@ -175,7 +189,7 @@ mod tests {
             first_sequence: 10,
             count: 2,
             duplicates: vec![v1::Duplicate { position: 1, original_sequence: 3 }],
-            repeated: false,
+            ..v1::SendResponse::default()
         };
         let sent: Vec<(u64, bool)> = sent_of(&response, 3).map(|s| (s.sequence, s.duplicate)).collect();
         assert_eq!(sent, [(10, false), (3, true), (11, false)]);
@@ -190,7 +204,8 @@ mod tests {
             .deduplication_id("d")
             .correlation_id("c")
             .reply_to("r")
-            .traceparent("t");
+            .traceparent("t")
+            .routing_key("k");
         assert_eq!(Message::from_wire(message.clone().into_wire()), message);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use phalanx_proto::v1;
@@ -183,9 +184,13 @@ impl Clerk {
                 self.desk.work.notified().await;
                 continue;
             }
-            match self.settle(self.desk.next_frame()).await {
+            let unsure = AtomicBool::new(false);
+            match self.settle(self.desk.next_frame(), &unsure).await {
                 Ok(response) => {
                     backoff.reset();
+                    if unsure.into_inner() {
+                        self.desk.note_repetition();
+                    }
                     for outcome in &response.outcomes {
                         self.desk.answer(outcome);
                     }
@@ -206,14 +211,18 @@ impl Clerk {
         }
     }
 
-    async fn settle(&self, items: Vec<v1::SettleItem>) -> Result<v1::SettleResponse, Error> {
+    async fn settle(
+        &self,
+        items: Vec<v1::SettleItem>,
+        unsure: &AtomicBool,
+    ) -> Result<v1::SettleResponse, Error> {
         let request = v1::SettleRequest {
             namespace: self.queue.namespace.to_string(),
             queue: self.queue.name.to_string(),
             consumer_id: self.consumer_id.to_bytes(),
             items,
         };
-        let call = Call { ..self.shared.to_queue(&self.queue, Repeat::Same) };
+        let call = Call { unsure: Some(unsure), ..self.shared.to_queue(&self.queue, Repeat::Same) };
         self.shared
             .call(call, |target, _| {
                 let request = request.clone();

@@ -1,9 +1,15 @@
-//! Administration: queues, and the cluster itself.
+//! Administration: queues, topics, and the cluster itself.
 
+mod bindings;
+mod log;
 mod look;
+mod topics;
 mod types;
 
+pub use bindings::{Binding, BindingInfo, Conditions};
+pub use log::{LogMessage, LogPage, Mark, Place};
 pub use look::{Holder, OrderingGroup, Peek, PeekPage, PeekState, Peeked};
+pub use topics::{Subscription, SubscriptionSettings, Topic, TopicInfo, TopicSettings};
 pub(crate) use types::time;
 pub use types::{
     ClusterStatus, ConsumerInfo, GroupStatus, NodeAddress, NodeStatus, Queue, QueueInfo, QueueSettings,

@@ -4,14 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use phalanx_proto::v1;
 
+use super::Mark;
+
 use crate::id::Id;
 
-fn millis(duration: Option<Duration>) -> u64 {
+pub(super) fn millis(duration: Option<Duration>) -> u64 {
     // Zero stands for the default on the wire: the shortest time that can be asked for is 1 ms.
     duration.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
-fn some(value: u64) -> Option<u64> {
+pub(super) fn some(value: u64) -> Option<u64> {
     (value != 0).then_some(value)
 }
 
@@ -36,6 +38,10 @@ pub struct QueueSettings {
     pub resume: Option<Duration>,
     /// Largest body of a message, bytes. Default 1 MiB; at most 16 MiB.
     pub body_bytes_max: Option<u64>,
+    /// Deleted after so long without a consumer and a receive; at most 365 days. Default: never.
+    pub expires: Option<Duration>,
+    /// Has one consumer: others are refused while it is there.
+    pub exclusive: bool,
 }
 
 impl QueueSettings {
@@ -48,6 +54,8 @@ impl QueueSettings {
             dedup_window_ms: millis(self.dedup_window),
             resume_ms: millis(self.resume),
             body_bytes_max: self.body_bytes_max.unwrap_or(0),
+            expires_ms: millis(self.expires),
+            exclusive: self.exclusive,
         }
     }
 
@@ -60,6 +68,8 @@ impl QueueSettings {
             dedup_window: some(settings.dedup_window_ms).map(Duration::from_millis),
             resume: some(settings.resume_ms).map(Duration::from_millis),
             body_bytes_max: some(settings.body_bytes_max),
+            expires: some(settings.expires_ms).map(Duration::from_millis),
+            exclusive: settings.exclusive,
         }
     }
 }
@@ -133,6 +143,10 @@ pub struct QueueInfo {
     pub consumers: Vec<ConsumerInfo>,
     /// The node that leads its shard.
     pub leader_node: u64,
+    /// Of a subscription that was moved back: messages of the past of which it is not known yet whether they match.
+    pub unseen: u64,
+    /// Of a subscription: its named places.
+    pub marks: Vec<Mark>,
 }
 
 impl QueueInfo {
@@ -153,6 +167,12 @@ impl QueueInfo {
             redelivered_total: info.redelivered_total,
             consumers: info.consumers.into_iter().map(ConsumerInfo::from_wire).collect(),
             leader_node: info.leader_node,
+            unseen: info.unseen,
+            marks: info
+                .marks
+                .into_iter()
+                .map(|mark| Mark { name: mark.name, sequence: mark.sequence })
+                .collect(),
         }
     }
 }

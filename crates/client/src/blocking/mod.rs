@@ -23,6 +23,7 @@ mod consumer;
 mod producer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -132,6 +133,19 @@ impl Client {
         I::Item: Into<Message>,
     {
         self.engine.wait(self.client.send_with_id(queue, messages, request_id))
+    }
+
+    /// As [`crate::Client::request`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn request(
+        &self,
+        queue: impl AsRef<str>,
+        message: impl Into<Message>,
+        deadline: Duration,
+    ) -> Result<Message, Error> {
+        self.engine.wait(self.client.request(queue, message, deadline))
     }
 
     /// Opens a producer with the defaults.

@@ -237,7 +237,8 @@ impl fmt::Debug for Delivery {
 /// How a settle went: `Ok` when the server carried it out.
 ///
 /// [`Error::LeaseOver`]: the lease had ended before, nothing was changed. [`Error::OutcomeUnknown`]: no answer came
-/// before the deadline; the settle is repeated all the same while its consumer lives. Dropping this does not undo it.
+/// before the deadline, and the settle is repeated all the same while its consumer lives; or a repetition found the lease over, which the attempt
+/// before may have ended. Dropping this does not undo it.
 #[derive(Debug)]
 pub struct Settlement {
     receiver: Option<oneshot::Receiver<Result<(), Error>>>,

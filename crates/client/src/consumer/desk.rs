@@ -222,6 +222,13 @@ impl Desk {
         answers
     }
 
+    /// What is written may have been carried out before the answer that comes next.
+    pub(crate) fn note_repetition(&self) {
+        for op in &mut self.state.lock().written {
+            op.writes = op.writes.max(2);
+        }
+    }
+
     /// Books an answer: for each of its tokens, that of the first settle that names it. The server answers in order and
     /// passes over what it does not know, so settles before that one are over too.
     pub(crate) fn answer(&self, outcome: &v1::SettleOutcome) -> Vec<Answer> {
@@ -334,9 +341,19 @@ impl Op {
         }
     }
 
+    /// The server knows the lease no more. Of a repetition that says little: the first attempt may have ended the lease, and servers remember
+    /// settles only as long as they remember the consumer.
     fn passed_over(self, ledger: &mut Ledger) -> Answer {
         let token = self.lease.token;
-        self.resolve(Err(Error::LeaseOver { token }), ledger);
+        let is_final = !matches!(self.action, Action::Extend { .. });
+        let error = if is_final && self.writes > 1 {
+            let message =
+                format!("the lease of delivery {token} is over; the settle may have been carried out before");
+            Error::OutcomeUnknown { message }
+        } else {
+            Error::LeaseOver { token }
+        };
+        self.resolve(Err(error), ledger);
         Answer::Over { token, lost: true }
     }
 }
@@ -378,4 +395,62 @@ fn write(
         *last = Some(op.action);
     }
     written.push_back(op);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::QueueKey;
+
+    const TOKEN: u64 = 7;
+
+    fn desk() -> (Desk, Arc<Lease>) {
+        let queue = QueueKey { namespace: "default".into(), name: "q".into() };
+        let lease = Lease::new(TOKEN, Instant::now(), Duration::from_secs(30));
+        (Desk::new(Duration::from_secs(30), Meter::new(queue, None)), Arc::new(lease))
+    }
+
+    fn answer_over(desk: &Desk) {
+        let tokens = Some(v1::TokenRange { first: TOKEN, last: TOKEN });
+        let result = v1::SettleResult::LeaseOver.into();
+        desk.answer(&v1::SettleOutcome { tokens, result, ..v1::SettleOutcome::default() });
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_over_is_told_so() {
+        let (desk, lease) = desk();
+        let settled = desk.settle(&lease, Action::Ack);
+        assert_eq!(desk.next_frame().len(), 1);
+        answer_over(&desk);
+        assert_eq!(settled.await, Ok(Err(Error::LeaseOver { token: TOKEN })));
+    }
+
+    #[tokio::test]
+    async fn of_a_repetition_it_is_not_known_whether_the_first_attempt_ended_the_lease() {
+        let unknown = |settled: Result<Result<(), Error>, _>| {
+            assert!(matches!(settled, Ok(Err(Error::OutcomeUnknown { .. }))), "{settled:?}");
+        };
+        // A stream broke in between.
+        let (desk, lease) = desk();
+        let settled = desk.settle(&lease, Action::Ack);
+        desk.next_frame();
+        desk.rewind();
+        desk.next_frame();
+        answer_over(&desk);
+        unknown(settled.await);
+        // A call was repeated.
+        let (desk, lease) = self::desk();
+        let settled = desk.settle(&lease, Action::Reject);
+        desk.next_frame();
+        desk.note_repetition();
+        desk.all_answered();
+        unknown(settled.await);
+        // An extension leaves nothing behind, whichever attempt was carried out.
+        let (desk, lease) = self::desk();
+        let extended = desk.extend(&lease, 0, true).expect("somebody waits");
+        desk.next_frame();
+        desk.note_repetition();
+        answer_over(&desk);
+        assert_eq!(extended.await, Ok(Err(Error::LeaseOver { token: TOKEN })));
+    }
 }

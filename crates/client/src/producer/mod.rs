@@ -98,6 +98,12 @@ impl ProducerBuilder {
         self
     }
 
+    /// To a topic: a batch is refused as a whole, with [`Error::Unroutable`], unless each of its messages matches a subscription.
+    pub fn mandatory(mut self) -> Self {
+        self.limits.mandatory = true;
+        self
+    }
+
     /// Opens the producer's stream.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub(super) struct State {
     /// Batches of `in_flight` that are written to the present stream.
     pub(super) written: usize,
     pub(super) coalesce: usize,
+    mandatory: bool,
     coalesce_bytes: usize,
     /// Items before this ordinal wait for no company.
     flush_to: u64,
@@ -60,6 +61,7 @@ impl State {
             written: 0,
             coalesce: limits.coalesce,
             coalesce_bytes: limits.coalesce_bytes,
+            mandatory: limits.mandatory,
             flush_to: 0,
             pressed: false,
             gaps: 0,
@@ -142,7 +144,11 @@ impl State {
             }
             let batch = &self.in_flight[self.written];
             bytes += batch.bytes;
-            frame.push(v1::ProducerBatch { number: batch.number, messages: batch.messages.clone() });
+            frame.push(v1::ProducerBatch {
+                number: batch.number,
+                messages: batch.messages.clone(),
+                mandatory: self.mandatory,
+            });
             self.written += 1;
         }
         frame

@@ -28,6 +28,8 @@ pub(super) struct WindowLimits {
     pub(super) coalesce_bytes: usize,
     pub(super) linger: Duration,
     pub(super) send_deadline: Duration,
+    /// Every message must match a subscription.
+    pub(super) mandatory: bool,
 }
 
 impl Default for WindowLimits {
@@ -39,6 +41,7 @@ impl Default for WindowLimits {
             coalesce_bytes: limits::COALESCE_BYTES,
             linger: Duration::ZERO,
             send_deadline: limits::SEND_DEADLINE,
+            mandatory: false,
         }
     }
 }
