@@ -28,6 +28,7 @@ from phalanx.admin_types import (
     QueueSettings,
     Topology,
 )
+from phalanx.binding_types import Binding, BindingInfo, Conditions
 from phalanx.blocking import Admin, Client, Consumer, Delivery, Producer, Receiver
 from phalanx.errors import (
     AlreadyExists,
@@ -38,6 +39,7 @@ from phalanx.errors import (
     Denied,
     Duplicate,
     Error,
+    Exclusive,
     Invalid,
     LeaseOver,
     NotLeader,
@@ -51,17 +53,29 @@ from phalanx.errors import (
     SequenceGap,
     TooManyConsumers,
     Unavailable,
+    Unroutable,
     VersionMismatch,
 )
 from phalanx.message import Message, MessageLike, Sent
+from phalanx.topic_types import (
+    LogMessage,
+    LogPage,
+    Place,
+    Subscription,
+    SubscriptionSettings,
+    Topic,
+    TopicInfo,
+    TopicSettings,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Admin", "AlreadyExists", "BatchRefused", "Client", "Closed", "ClusterStatus", "Consumer", "ConsumerInfo",
-    "ConsumerReplaced", "DedupFull", "Delivery", "Denied", "Duplicate", "Error", "GroupStatus", "Invalid", "LeaseOver",
-    "Message", "MessageLike", "NodeStatus", "NotLeader", "Other", "OutcomeUnknown", "Overloaded", "Producer",
-    "ProducerForgotten", "Queue", "QueueFull", "QueueGone", "QueueInfo", "QueueNotFound", "QueueSettings", "Receiver",
-    "ReturnReason", "Sent", "SequenceGap", "TooManyConsumers", "Topology", "Unavailable", "VersionMismatch", "aio",
-    "random_id",
+    "Admin", "AlreadyExists", "BatchRefused", "Binding", "BindingInfo", "Client", "Closed", "ClusterStatus",
+    "Conditions", "Consumer", "ConsumerInfo", "ConsumerReplaced", "DedupFull", "Delivery", "Denied", "Duplicate",
+    "Error", "Exclusive", "GroupStatus", "Invalid", "LeaseOver", "LogMessage", "LogPage", "Message", "MessageLike",
+    "NodeStatus", "NotLeader", "Other", "OutcomeUnknown", "Overloaded", "Place", "Producer", "ProducerForgotten",
+    "Queue", "QueueFull", "QueueGone", "QueueInfo", "QueueNotFound", "QueueSettings", "Receiver", "ReturnReason",
+    "Sent", "SequenceGap", "Subscription", "SubscriptionSettings", "TooManyConsumers", "Topic", "TopicInfo",
+    "TopicSettings", "Topology", "Unavailable", "Unroutable", "VersionMismatch", "aio", "random_id",
 ]

@@ -41,6 +41,10 @@ class QueueSettings:
     resume: Optional[float] = None
     #: Largest body of a message, bytes. Default 1 MiB; at most 16 MiB.
     body_bytes_max: Optional[int] = None
+    #: Deleted after so long without a consumer and a receive; at most 365 days. Default: never.
+    expires: Optional[float] = None
+    #: Has one consumer: others are refused while it is there.
+    exclusive: bool = False
 
     def to_wire(self) -> pb.QueueSettings:
         """As they travel."""
@@ -52,6 +56,8 @@ class QueueSettings:
             dedup_window_ms=millis(self.dedup_window),
             resume_ms=millis(self.resume),
             body_bytes_max=self.body_bytes_max or 0,
+            expires_ms=millis(self.expires),
+            exclusive=self.exclusive,
         )
 
     @classmethod
@@ -65,6 +71,8 @@ class QueueSettings:
             dedup_window=_seconds(settings.dedup_window_ms),
             resume=_seconds(settings.resume_ms),
             body_bytes_max=settings.body_bytes_max or None,
+            expires=_seconds(settings.expires_ms),
+            exclusive=settings.exclusive,
         )
 
 
@@ -154,6 +162,10 @@ class QueueInfo:
     consumers: Tuple[ConsumerInfo, ...]
     #: The node that leads its shard.
     leader_node: int
+    #: Of a subscription that was moved back: messages of the past of which it is not known yet whether they match.
+    unseen: int
+    #: Of a subscription: its named places, each with its sequence.
+    marks: Tuple[Tuple[str, int], ...]
 
     @classmethod
     def from_wire(cls, info: pb.QueueInfo) -> QueueInfo:
@@ -177,6 +189,8 @@ class QueueInfo:
             redelivered_total=info.redelivered_total,
             consumers=consumers,
             leader_node=info.leader_node,
+            unseen=info.unseen,
+            marks=tuple((mark.name, mark.sequence) for mark in info.marks),
         )
 
 

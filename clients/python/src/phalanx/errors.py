@@ -102,6 +102,13 @@ class TooManyConsumers(Error):
     reason = "TOO_MANY_CONSUMERS"
 
 
+class Exclusive(Error):
+    """The queue is exclusive, and another consumer has it."""
+
+    retryable = True
+    reason = "QUEUE_EXCLUSIVE"
+
+
 class Invalid(Error):
     """A field, a message or a batch is malformed or over a limit. Nothing was done."""
 
@@ -124,6 +131,12 @@ class AlreadyExists(Error):
     """The name is taken, by a queue with other settings or by one that is being deleted."""
 
     reason = "ALREADY_EXISTS"
+
+
+class Unroutable(Error):
+    """A mandatory message matches no subscription of its topic. Nothing of its batch was appended."""
+
+    reason = "UNROUTABLE"
 
 
 class VersionMismatch(Error):

@@ -92,3 +92,11 @@ RECEIVE_WAIT_MAX_S = 20.0
 DECODE_BYTES_MAX = 64 * 1024 * 1024
 #: Queues asked for at once, and listed at most by one answer.
 PAGE_SIZE = 1000
+#: A reply queue is deleted this long after its requester is gone.
+REPLY_QUEUE_EXPIRES_S = 60.0
+#: Replies that may be in the hands of a requester.
+REPLIES_WINDOW = 1024
+#: Requests of one requester that wait for their replies; more are refused.
+REQUESTS_MAX = 65_536
+#: A request whose handler failed is offered again after this long.
+NACK_DELAY_S = 1.0

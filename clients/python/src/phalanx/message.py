@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Iterator, List, Mapping, Union
 
 from phalanx.v1 import messages_pb2 as pb
@@ -28,6 +28,8 @@ class Message:
     reply_to: str = ""
     #: W3C trace context.
     traceparent: str = ""
+    #: To a topic: words between dots, which the patterns of subscriptions look at. At most 255 bytes.
+    routing_key: str = ""
 
 
 #: What can be sent: a message, or just its body.
@@ -42,6 +44,8 @@ class Sent:
     sequence: int
     #: Its deduplication id had been seen: it was not appended again.
     duplicate: bool = False
+    #: To a topic: how many subscriptions the messages of its batch matched, all of them together.
+    matched: int = 0
 
 
 def _bytes(value: Union[bytes, str]) -> bytes:
@@ -61,6 +65,7 @@ def to_wire(message: MessageLike) -> pb.Message:
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         traceparent=message.traceparent,
+        routing_key=message.routing_key,
     )
 
 
@@ -75,6 +80,7 @@ def from_wire(message: pb.Message) -> Message:
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         traceparent=message.traceparent,
+        routing_key=message.routing_key,
     )
 
 
@@ -86,6 +92,7 @@ def size_of(message: pb.Message) -> int:
         message.correlation_id,
         message.reply_to,
         message.traceparent,
+        message.routing_key,
     )
     size = len(message.body) + len(message.group) + sum(len(text.encode()) for text in texts if text)
     return size + sum(len(name.encode()) + len(value) for name, value in message.headers.items())
@@ -97,9 +104,9 @@ def sent_of(response: pb.SendResponse, messages: int) -> Iterator[Sent]:
     sequence = response.first_sequence
     for position in range(messages):
         if position in originals:
-            yield Sent(originals[position], duplicate=True)
+            yield Sent(originals[position], duplicate=True, matched=response.matched)
         else:
-            yield Sent(sequence)
+            yield Sent(sequence, matched=response.matched)
             sequence += 1
 
 
@@ -108,3 +115,20 @@ def all_to_wire(messages: object) -> List[pb.Message]:
     if isinstance(messages, (bytes, str, Message)):
         raise TypeError("expected a list of messages, not one message")
     return [to_wire(message) for message in messages]  # type: ignore[attr-defined]
+
+
+def as_message(message: MessageLike) -> Message:
+    """A message, also of a mere body."""
+    return message if isinstance(message, Message) else Message(message)
+
+
+def with_reply_to(message: MessageLike, reply_to: str, correlation_id: str) -> Message:
+    """A request: says where its reply is expected, and has a correlation id."""
+    asked = as_message(message)
+    return replace(asked, reply_to=reply_to, correlation_id=asked.correlation_id or correlation_id)
+
+
+def reply_of(reply: Message, request: Message, sequence: int) -> Message:
+    """A reply that finds its request. One that is made twice is sent once, if the first is still remembered."""
+    correlation_id = request.correlation_id
+    return replace(reply, correlation_id=correlation_id, deduplication_id=f"{correlation_id}#{sequence}")

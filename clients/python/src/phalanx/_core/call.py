@@ -57,10 +57,12 @@ class Core:
         only: Optional[Target] = None,
         deadline: Optional[float] = None,
         extra: float = 0.0,
+        on_maybe: Optional[Callable[[], object]] = None,
     ) -> Response:
         """Attempts the call until it succeeds, is refused, or its time (`deadline` seconds, and `extra`) is over.
 
-        `request` may be a function that makes it anew for each attempt.
+        `request` may be a function that makes it anew for each attempt. `on_maybe` hears of each that may have been
+        carried out and was not answered.
         """
         end = time.monotonic() + (self.settings.request_deadline if deadline is None else deadline) + extra
         # An attempt may take longer than a stream may stall: the node may be waiting for an election itself.
@@ -78,6 +80,8 @@ class Core:
                 return outcome
             self.note(queue, target, outcome)
             maybe = maybe or outcome.kind is Kind.MAYBE
+            if outcome.kind is Kind.MAYBE and on_maybe is not None:
+                on_maybe()
             again = outcome.kind is Kind.AGAIN or (outcome.kind is Kind.MAYBE and repeat is not Repeat.NEVER)
             pause = backoff.next(outcome.retry_after)
             if not again or time.monotonic() + pause >= end:

@@ -88,7 +88,13 @@ class _Op:
         return Answer(self.lease.token)
 
     def passed_over(self) -> Answer:
-        self.resolve(errors.LeaseOver(f"the lease of delivery {self.lease.token} was over"))
+        """The server knows the lease no more. Of a repetition that says little: the first attempt may have ended the lease,
+        and servers remember settles only as long as they remember the consumer."""
+        message = f"the lease of delivery {self.lease.token} was over"
+        if self.writes > 1 and self.action.kind != pb.SETTLE_ACTION_EXTEND:
+            self.resolve(errors.OutcomeUnknown(f"{message}; the settle may have been carried out before"))
+        else:
+            self.resolve(errors.LeaseOver(message))
         return Answer(self.lease.token, lost=True)
 
 
@@ -164,6 +170,11 @@ class Desk:
                 op.resolve(errors.OutcomeUnknown("the server passed the settle over"))
                 answers.append(Answer(op.lease.token, lost=True))
         return answers
+
+    def note_repetition(self) -> None:
+        """What is written may have been carried out before the answer that comes next."""
+        for op in self._written:
+            op.writes = max(op.writes, 2)
 
     def answer(self, outcome: pb.SettleOutcome) -> List[Answer]:
         """Books an answer: for each of its tokens, that of the first settle that names it. The server answers in order

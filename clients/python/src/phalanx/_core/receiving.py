@@ -102,8 +102,11 @@ class Receiving:
                 consumer_id=self.consumer_id,
                 items=self._desk.next_frame(),
             )
+            unsure: List[bool] = []
             try:
-                response = await self._core.call(rpc.SETTLE, request, Repeat.SAME, self._queue)
+                response = await self._core.call(
+                    rpc.SETTLE, request, Repeat.SAME, self._queue, on_maybe=lambda: unsure.append(True)
+                )
             except _FOR_GOOD as error:
                 self._desk.close(error)
                 return
@@ -113,6 +116,8 @@ class Receiving:
                 await asyncio.sleep(backoff.next(error.retry_after))
                 continue
             backoff.reset()
+            if unsure:
+                self._desk.note_repetition()
             for outcome in response.outcomes:
                 self._desk.answer(outcome)
             self._desk.all_answered()

@@ -39,6 +39,35 @@ DELETE_QUEUE = Method("/phalanx.v1.Queues/DeleteQueue", admin.DeleteQueueRequest
 PURGE_QUEUE = Method("/phalanx.v1.Queues/PurgeQueue", admin.PurgeQueueRequest, admin.PurgeQueueResponse)
 GET_QUEUE = Method("/phalanx.v1.Queues/GetQueue", admin.GetQueueRequest, admin.QueueInfo)
 LIST_QUEUES = Method("/phalanx.v1.Queues/ListQueues", admin.ListQueuesRequest, admin.ListQueuesResponse)
+CREATE_TOPIC = Method("/phalanx.v1.Topics/CreateTopic", admin.CreateTopicRequest, admin.Topic)
+UPDATE_TOPIC = Method("/phalanx.v1.Topics/UpdateTopic", admin.UpdateTopicRequest, admin.Topic)
+DELETE_TOPIC = Method("/phalanx.v1.Topics/DeleteTopic", admin.DeleteTopicRequest, admin.DeleteTopicResponse)
+GET_TOPIC = Method("/phalanx.v1.Topics/GetTopic", admin.GetTopicRequest, admin.TopicInfo)
+LIST_TOPICS = Method("/phalanx.v1.Topics/ListTopics", admin.ListTopicsRequest, admin.ListTopicsResponse)
+CREATE_SUBSCRIPTION = Method(
+    "/phalanx.v1.Topics/CreateSubscription", admin.CreateSubscriptionRequest, admin.Subscription
+)
+UPDATE_SUBSCRIPTION = Method(
+    "/phalanx.v1.Topics/UpdateSubscription", admin.UpdateSubscriptionRequest, admin.Subscription
+)
+DELETE_SUBSCRIPTION = Method(
+    "/phalanx.v1.Topics/DeleteSubscription", admin.DeleteSubscriptionRequest, admin.DeleteSubscriptionResponse
+)
+LIST_SUBSCRIPTIONS = Method(
+    "/phalanx.v1.Topics/ListSubscriptions", admin.ListSubscriptionsRequest, admin.ListSubscriptionsResponse
+)
+SEEK_SUBSCRIPTION = Method(
+    "/phalanx.v1.Topics/SeekSubscription", admin.SeekSubscriptionRequest, admin.SeekSubscriptionResponse
+)
+MARK_SUBSCRIPTION = Method(
+    "/phalanx.v1.Topics/MarkSubscription", admin.MarkSubscriptionRequest, admin.MarkSubscriptionResponse
+)
+READ_LOG = Method("/phalanx.v1.Topics/ReadLog", admin.ReadLogRequest, admin.ReadLogResponse)
+CREATE_BINDING = Method("/phalanx.v1.Bindings/CreateBinding", admin.CreateBindingRequest, admin.Binding)
+UPDATE_BINDING = Method("/phalanx.v1.Bindings/UpdateBinding", admin.UpdateBindingRequest, admin.Binding)
+DELETE_BINDING = Method("/phalanx.v1.Bindings/DeleteBinding", admin.DeleteBindingRequest, admin.DeleteBindingResponse)
+GET_BINDING = Method("/phalanx.v1.Bindings/GetBinding", admin.GetBindingRequest, admin.BindingInfo)
+LIST_BINDINGS = Method("/phalanx.v1.Bindings/ListBindings", admin.ListBindingsRequest, admin.ListBindingsResponse)
 STATUS = Method("/phalanx.v1.Cluster/Status", admin.StatusRequest, admin.StatusResponse)
 TOPOLOGY = Method("/phalanx.v1.Cluster/Topology", admin.TopologyRequest, admin.TopologyResponse)
 

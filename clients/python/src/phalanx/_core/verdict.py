@@ -65,7 +65,7 @@ def _take_front(window: Window) -> Batch:
 def _fail_front(window: Window, error: errors.Error) -> None:
     """The first batch in flight was not appended, for certain."""
     batch = _take_front(window)
-    if isinstance(error, errors.Invalid) and len(batch.items) > 1:
+    if isinstance(error, (errors.Invalid, errors.Unroutable)) and len(batch.items) > 1:
         # An error of a batch that several callers share is nobody's in particular. One bad message shall not spoil
         # the company of others twice: from here on each goes alone.
         window.coalesce = 1

@@ -27,6 +27,8 @@ class WindowLimits:
     coalesce: int = limits.COALESCE_MESSAGES
     #: Seconds.
     send_deadline: float = limits.SEND_DEADLINE_S
+    #: To a topic: each message must match a subscription.
+    mandatory: bool = False
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:
@@ -85,9 +87,10 @@ class Batch:
         self.items.append(item)
         self.bytes += item.bytes
 
-    def to_wire(self) -> pb.ProducerBatch:
+    def to_wire(self, mandatory: bool) -> pb.ProducerBatch:
         """As it travels."""
-        return pb.ProducerBatch(number=self.number, messages=[m for item in self.items for m in item.messages])
+        messages = [message for item in self.items for message in item.messages]
+        return pb.ProducerBatch(number=self.number, messages=messages, mandatory=mandatory)
 
 
 def check(messages: List[pb.Message]) -> int:
@@ -181,7 +184,7 @@ class Window:
                 self._number_next()
             batch = self.in_flight[self.written]
             size += batch.bytes
-            batches.append(batch.to_wire())
+            batches.append(batch.to_wire(self.bounds.mandatory))
             self.written += 1
         return pb.SendStreamRequest(batches=batches)
 

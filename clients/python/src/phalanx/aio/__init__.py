@@ -16,5 +16,6 @@ from phalanx.aio.client import Client
 from phalanx.aio.consumer import Consumer, Delivery
 from phalanx.aio.producer import Producer
 from phalanx.aio.receiver import Receiver
+from phalanx.aio.requests import Requester
 
-__all__ = ["Admin", "Client", "Consumer", "Delivery", "Producer", "Receiver"]
+__all__ = ["Admin", "Client", "Consumer", "Delivery", "Producer", "Receiver", "Requester"]

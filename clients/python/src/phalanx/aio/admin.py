@@ -8,11 +8,13 @@ from phalanx import limits
 from phalanx._core import rpc
 from phalanx._core.call import Core, Repeat
 from phalanx._core.router import QueueKey
+from phalanx.aio.bindings import BindingAdmin
+from phalanx.aio.topics import TopicAdmin
 from phalanx.admin_types import ClusterStatus, Queue, QueueInfo, QueueSettings, Topology
 from phalanx.v1 import admin_pb2 as pb
 
 
-class Admin:
+class Admin(TopicAdmin, BindingAdmin):
     """Queues of one namespace, and the cluster. Made by ``client.admin``."""
 
     def __init__(self, core: Core, namespace: str) -> None:

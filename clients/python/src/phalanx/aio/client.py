@@ -21,7 +21,8 @@ from phalanx.aio.admin import Admin
 from phalanx.aio.consumer import Consumer
 from phalanx.aio.producer import Producer
 from phalanx.aio.receiver import Receiver
-from phalanx.message import MessageLike, Sent, all_to_wire, sent_of
+from phalanx.aio.requests import Handler, Requester, serve
+from phalanx.message import Message, MessageLike, Sent, all_to_wire, sent_of
 from phalanx.v1 import admin_pb2, messages_pb2
 
 
@@ -62,8 +63,10 @@ class Client:
         self._handles: weakref.WeakSet[Union[Producing, Consuming, Receiving]] = weakref.WeakSet()
         #: The namespace in which queues are looked for.
         self.namespace = namespace
-        #: Queues, and the cluster itself.
+        #: Queues, topics, and the cluster itself.
         self.admin = Admin(self._core, namespace)
+        self._requester: Optional[Requester] = None
+        self._requester_lock: Optional[asyncio.Lock] = None
 
     async def connect(self) -> Client:
         """Answers as soon as one of the nodes does.
@@ -76,6 +79,8 @@ class Client:
 
     async def close(self) -> None:
         """Ends all that is under way. Close producers and consumers before: what they hold is given up here."""
+        if self._requester is not None:
+            await self._requester.close()
         await asyncio.gather(*(handle.abort() for handle in list(self._handles)))
         await self._core.close()
 
@@ -87,26 +92,35 @@ class Client:
     ) -> None:
         await self.close()
 
-    async def send(self, queue: str, message: MessageLike, *, request_id: Optional[bytes] = None) -> Sent:
+    async def send(
+        self, queue: str, message: MessageLike, *, request_id: Optional[bytes] = None, mandatory: bool = False
+    ) -> Sent:
         """Sends one message by one call. See :meth:`send_batch`."""
-        return (await self.send_batch(queue, [message], request_id=request_id))[0]
+        return (await self.send_batch(queue, [message], request_id=request_id, mandatory=mandatory))[0]
 
     async def send_batch(
-        self, queue: str, messages: Iterable[MessageLike], *, request_id: Optional[bytes] = None
+        self,
+        queue: str,
+        messages: Iterable[MessageLike],
+        *,
+        request_id: Optional[bytes] = None,
+        mandatory: bool = False,
     ) -> List[Sent]:
-        """Sends a batch by one call: all of it, in order, or none. One answer for each message.
+        """Sends a batch by one call, to a queue or a topic: all of it, in order, or none. One answer for each message.
 
         Retried until the deadline under one request id: nothing is sent twice. For more than a few messages use a
         :meth:`producer`.
 
         :param request_id: 16 bytes: the same call again, even from another process, is the same send. Ids are
             remembered for two minutes at least. Default: random.
+        :param mandatory: to a topic: refused as a whole unless each message matches a subscription.
+        :raises Unroutable: a mandatory message matches none.
         :raises OutcomeUnknown: the batch may have been appended but no answer came; every other error means that it
             was not.
         """
         wire = all_to_wire(messages)
         request = messages_pb2.SendRequest(
-            namespace=self.namespace, queue=queue, messages=wire, request_id=request_id or random_id()
+            namespace=self.namespace, queue=queue, messages=wire, request_id=request_id or random_id(), mandatory=mandatory
         )
         response = await self._core.call(rpc.SEND, request, Repeat.SAME, self._key(queue))
         return list(sent_of(response, len(wire)))
@@ -120,6 +134,7 @@ class Client:
         coalesce: int = limits.COALESCE_MESSAGES,
         send_deadline: float = limits.SEND_DEADLINE_S,
         open_deadline: float = limits.OPEN_DEADLINE_S,
+        mandatory: bool = False,
     ) -> Producer:
         """Opens a producer: pipelined, idempotent sends with back-pressure.
 
@@ -130,9 +145,11 @@ class Client:
         :param send_deadline: from `enqueue` to the confirmation, seconds; after it the outcome is reported: unknown if
             the message may have been sent, `Unavailable` if it was not.
         :param open_deadline: opening may take this long, seconds.
+        :param mandatory: to a topic: a batch is refused, with `Unroutable`, unless each of its messages matches a
+            subscription.
         """
         coalesce = min(max(coalesce, 1), limits.BATCH_MESSAGES_MAX)
-        bounds = WindowLimits(max(window, 1), max(window_bytes, 1), coalesce, send_deadline)
+        bounds = WindowLimits(max(window, 1), max(window_bytes, 1), coalesce, send_deadline, mandatory)
         core = Producing(self._core, self._key(queue), bounds)
         self._handles.add(core)
         await core.open(open_deadline)
@@ -178,6 +195,36 @@ class Client:
         core = Receiving(self._core, self._key(queue), millis(lease))
         self._handles.add(core)
         return Receiver(core)
+
+    async def requester(self) -> Requester:
+        """For requests: has a reply queue of its own. :meth:`request` makes one by itself and keeps it."""
+        return await Requester.open(self)
+
+    async def request(self, queue: str, message: MessageLike, *, deadline: float = 30.0) -> Message:
+        """Sends a request to a queue and waits for its reply, for at most `deadline` seconds.
+
+        The first request of a client makes its reply queue; the others use it.
+
+        :raises OutcomeUnknown: no reply came in time; the request may be worked on, or have been.
+        """
+        if self._requester_lock is None:
+            # Not before: it belongs to the loop on which the client is used.
+            self._requester_lock = asyncio.Lock()
+        async with self._requester_lock:
+            if self._requester is None or self._requester.is_over:
+                self._requester = await self.requester()
+        return await self._requester.request(queue, message, deadline=deadline)
+
+    async def serve(
+        self, queue: str, handler: Handler, *, limit: int = 1, nack_delay: float = limits.NACK_DELAY_S
+    ) -> None:
+        """Answers the requests of a queue with what `handler` gives, up to `limit` at a time, until it is cancelled.
+
+        A request is acknowledged after its reply is on disk on a majority: whoever dies before loses none. It may be
+        worked on twice; the requester takes the first reply. A handler that raises returns its request, to be offered
+        again after `nack_delay` seconds. Any number of processes may serve the same queue.
+        """
+        await serve(self, queue, handler, limit, nack_delay)
 
     def _key(self, queue: str) -> QueueKey:
         return QueueKey(self.namespace, queue)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
-from typing import Iterable, List, Optional, Tuple, Type
+from typing import Callable, Iterable, List, Optional, Tuple, Type
 
-from phalanx import aio, limits
+from phalanx import aio, errors, limits
 from phalanx.admin_types import ClusterStatus, Queue, QueueInfo, QueueSettings, Topology
 from phalanx.blocking import loop
-from phalanx.blocking.consumer import Consumer, Receiver
+from phalanx.blocking.consumer import Consumer, Delivery, Receiver
 from phalanx.blocking.producer import Producer
-from phalanx.message import MessageLike, Sent
+from phalanx.blocking.bindings import BindingAdmin
+from phalanx.blocking.topics import TopicAdmin
+from phalanx.message import Message, MessageLike, Sent, as_message, reply_of
+
+_log = logging.getLogger("phalanx")
 
 
 class Client:
@@ -64,19 +69,26 @@ class Client:
     ) -> None:
         self.close()
 
-    def send(self, queue: str, message: MessageLike, *, request_id: Optional[bytes] = None) -> Sent:
+    def send(
+        self, queue: str, message: MessageLike, *, request_id: Optional[bytes] = None, mandatory: bool = False
+    ) -> Sent:
         """Sends one message by one call. See :meth:`send_batch`."""
-        return loop.run(self._aio.send(queue, message, request_id=request_id))
+        return loop.run(self._aio.send(queue, message, request_id=request_id, mandatory=mandatory))
 
     def send_batch(
-        self, queue: str, messages: Iterable[MessageLike], *, request_id: Optional[bytes] = None
+        self,
+        queue: str,
+        messages: Iterable[MessageLike],
+        *,
+        request_id: Optional[bytes] = None,
+        mandatory: bool = False,
     ) -> List[Sent]:
         """Sends a batch by one call: all of it, in order, or none. One answer for each message.
 
         Retried until the deadline under one request id: nothing is sent twice. For more than a few messages use a
         :meth:`producer`. See :meth:`phalanx.aio.Client.send_batch`.
         """
-        return loop.run(self._aio.send_batch(queue, messages, request_id=request_id))
+        return loop.run(self._aio.send_batch(queue, messages, request_id=request_id, mandatory=mandatory))
 
     def producer(
         self,
@@ -87,6 +99,7 @@ class Client:
         coalesce: int = limits.COALESCE_MESSAGES,
         send_deadline: float = limits.SEND_DEADLINE_S,
         open_deadline: float = limits.OPEN_DEADLINE_S,
+        mandatory: bool = False,
     ) -> Producer:
         """Opens a producer: pipelined, idempotent sends with back-pressure. See :meth:`phalanx.aio.Client.producer`."""
         opening = self._aio.producer(
@@ -96,6 +109,7 @@ class Client:
             coalesce=coalesce,
             send_deadline=send_deadline,
             open_deadline=open_deadline,
+            mandatory=mandatory,
         )
         return Producer(loop.run(opening)._core)
 
@@ -126,12 +140,57 @@ class Client:
         )
         return Consumer(loop.run(opening)._core)
 
+    def request(self, queue: str, message: MessageLike, *, deadline: float = 30.0) -> Message:
+        """Sends a request to a queue and waits for its reply. See :meth:`phalanx.aio.Client.request`."""
+        return loop.run(self._aio.request(queue, message, deadline=deadline))
+
+    def serve(
+        self,
+        queue: str,
+        handler: Callable[[Delivery], MessageLike],
+        *,
+        count: Optional[int] = None,
+        nack_delay: float = limits.NACK_DELAY_S,
+    ) -> None:
+        """Answers the requests of a queue with what `handler` gives, one at a time, in this thread; after `count` it
+        returns. See :meth:`phalanx.aio.Client.serve`."""
+        with self.consumer(queue, window=1) as consumer:
+            for delivery in consumer:
+                try:
+                    reply = as_message(handler(delivery))
+                except Exception:
+                    _log.exception("request %s is returned", delivery.sequence)
+                    delivery.nack_nowait(nack_delay)
+                    continue
+                self._reply(delivery, reply)
+                if count is not None:
+                    count -= 1
+                    if count <= 0:
+                        return
+
+    def _reply(self, delivery: Delivery, reply: Message) -> None:
+        asked = delivery.message
+        try:
+            if asked.reply_to:
+                self.send(asked.reply_to, reply_of(reply, asked, delivery.sequence))
+        except (errors.QueueNotFound, errors.QueueGone):
+            _log.debug("nobody waits for the reply to %s any more", delivery.sequence)
+        except errors.Invalid:
+            # No queue takes such a reply, however often it is made.
+            _log.exception("request %s is rejected", delivery.sequence)
+            delivery.reject_nowait()
+            return
+        try:
+            delivery.ack()
+        except errors.LeaseOver as error:
+            _log.info("request %s comes again: %s", delivery.sequence, error)
+
     def receiver(self, queue: str, *, lease: Optional[float] = None) -> Receiver:
         """For receiving by single calls, without a stream. `lease` (seconds) instead of the queue's."""
         return Receiver(loop.on_loop(lambda: self._aio.receiver(queue, lease=lease))._core)
 
 
-class Admin:
+class Admin(TopicAdmin, BindingAdmin):
     """Queues of one namespace, and the cluster. Made by ``client.admin``. As :class:`phalanx.aio.Admin`."""
 
     def __init__(self, admin: aio.Admin) -> None:

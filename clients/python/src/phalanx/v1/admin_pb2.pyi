@@ -19,7 +19,7 @@ PEEKED_STATE_DELAYED: PeekedState
 PEEKED_STATE_LEASED: PeekedState
 
 class QueueSettings(_message.Message):
-    __slots__ = ("lease_ms", "strict", "length_max", "bytes_max", "dedup_window_ms", "resume_ms", "body_bytes_max")
+    __slots__ = ("lease_ms", "strict", "length_max", "bytes_max", "dedup_window_ms", "resume_ms", "body_bytes_max", "expires_ms", "exclusive")
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
     LENGTH_MAX_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,8 @@ class QueueSettings(_message.Message):
     DEDUP_WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
     RESUME_MS_FIELD_NUMBER: _ClassVar[int]
     BODY_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
     lease_ms: int
     strict: bool
     length_max: int
@@ -34,7 +36,9 @@ class QueueSettings(_message.Message):
     dedup_window_ms: int
     resume_ms: int
     body_bytes_max: int
-    def __init__(self, lease_ms: _Optional[int] = ..., strict: bool = ..., length_max: _Optional[int] = ..., bytes_max: _Optional[int] = ..., dedup_window_ms: _Optional[int] = ..., resume_ms: _Optional[int] = ..., body_bytes_max: _Optional[int] = ...) -> None: ...
+    expires_ms: int
+    exclusive: bool
+    def __init__(self, lease_ms: _Optional[int] = ..., strict: bool = ..., length_max: _Optional[int] = ..., bytes_max: _Optional[int] = ..., dedup_window_ms: _Optional[int] = ..., resume_ms: _Optional[int] = ..., body_bytes_max: _Optional[int] = ..., expires_ms: _Optional[int] = ..., exclusive: bool = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("namespace", "name", "uid", "shard", "version", "settings", "created_ms", "state")
@@ -113,7 +117,7 @@ class GetQueueRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class QueueInfo(_message.Message):
-    __slots__ = ("queue", "ready", "leased", "delayed", "bytes", "groups", "oldest_age_ms", "next_sequence", "producers", "sent_total", "acked_total", "delivered_total", "redelivered_total", "consumers", "leader_node")
+    __slots__ = ("queue", "ready", "leased", "delayed", "bytes", "groups", "oldest_age_ms", "next_sequence", "producers", "sent_total", "acked_total", "delivered_total", "redelivered_total", "consumers", "leader_node", "unseen", "marks")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     LEASED_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +133,8 @@ class QueueInfo(_message.Message):
     REDELIVERED_TOTAL_FIELD_NUMBER: _ClassVar[int]
     CONSUMERS_FIELD_NUMBER: _ClassVar[int]
     LEADER_NODE_FIELD_NUMBER: _ClassVar[int]
+    UNSEEN_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
     queue: Queue
     ready: int
     leased: int
@@ -144,7 +150,9 @@ class QueueInfo(_message.Message):
     redelivered_total: int
     consumers: _containers.RepeatedCompositeFieldContainer[ConsumerInfo]
     leader_node: int
-    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., delayed: _Optional[int] = ..., bytes: _Optional[int] = ..., groups: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., next_sequence: _Optional[int] = ..., producers: _Optional[int] = ..., sent_total: _Optional[int] = ..., acked_total: _Optional[int] = ..., delivered_total: _Optional[int] = ..., redelivered_total: _Optional[int] = ..., consumers: _Optional[_Iterable[_Union[ConsumerInfo, _Mapping]]] = ..., leader_node: _Optional[int] = ...) -> None: ...
+    unseen: int
+    marks: _containers.RepeatedCompositeFieldContainer[Mark]
+    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., delayed: _Optional[int] = ..., bytes: _Optional[int] = ..., groups: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., next_sequence: _Optional[int] = ..., producers: _Optional[int] = ..., sent_total: _Optional[int] = ..., acked_total: _Optional[int] = ..., delivered_total: _Optional[int] = ..., redelivered_total: _Optional[int] = ..., consumers: _Optional[_Iterable[_Union[ConsumerInfo, _Mapping]]] = ..., leader_node: _Optional[int] = ..., unseen: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[Mark, _Mapping]]] = ...) -> None: ...
 
 class ConsumerInfo(_message.Message):
     __slots__ = ("consumer_id", "name", "attached", "in_hand", "window_messages")
@@ -265,6 +273,458 @@ class QueueGroup(_message.Message):
     oldest_age_ms: int
     holder: Holder
     def __init__(self, key: _Optional[bytes] = ..., messages: _Optional[int] = ..., leased: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ...) -> None: ...
+
+class TopicSettings(_message.Message):
+    __slots__ = ("length_max", "bytes_max", "dedup_window_ms", "body_bytes_max", "retain_ms", "retain_bytes", "compact")
+    LENGTH_MAX_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    DEDUP_WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
+    BODY_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_MS_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COMPACT_FIELD_NUMBER: _ClassVar[int]
+    length_max: int
+    bytes_max: int
+    dedup_window_ms: int
+    body_bytes_max: int
+    retain_ms: int
+    retain_bytes: int
+    compact: bool
+    def __init__(self, length_max: _Optional[int] = ..., bytes_max: _Optional[int] = ..., dedup_window_ms: _Optional[int] = ..., body_bytes_max: _Optional[int] = ..., retain_ms: _Optional[int] = ..., retain_bytes: _Optional[int] = ..., compact: bool = ...) -> None: ...
+
+class Place(_message.Message):
+    __slots__ = ("earliest", "latest", "sequence", "time_ms", "mark")
+    EARLIEST_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    earliest: bool
+    latest: bool
+    sequence: int
+    time_ms: int
+    mark: str
+    def __init__(self, earliest: bool = ..., latest: bool = ..., sequence: _Optional[int] = ..., time_ms: _Optional[int] = ..., mark: _Optional[str] = ...) -> None: ...
+
+class Mark(_message.Message):
+    __slots__ = ("name", "sequence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sequence: int
+    def __init__(self, name: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class SeekSubscriptionRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "place")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    place: Place
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+
+class SeekSubscriptionResponse(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class MarkSubscriptionRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "mark", "remove")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    mark: str
+    remove: bool
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., mark: _Optional[str] = ..., remove: bool = ...) -> None: ...
+
+class MarkSubscriptionResponse(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class ReadLogRequest(_message.Message):
+    __slots__ = ("namespace", "name", "from_sequence", "max_messages")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FROM_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    from_sequence: int
+    max_messages: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., from_sequence: _Optional[int] = ..., max_messages: _Optional[int] = ...) -> None: ...
+
+class ReadLogResponse(_message.Message):
+    __slots__ = ("messages", "next_sequence", "first_sequence", "more")
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[LogMessage]
+    next_sequence: int
+    first_sequence: int
+    more: bool
+    def __init__(self, messages: _Optional[_Iterable[_Union[LogMessage, _Mapping]]] = ..., next_sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ..., more: bool = ...) -> None: ...
+
+class LogMessage(_message.Message):
+    __slots__ = ("sequence", "enqueued_ms", "message")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_MS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    enqueued_ms: int
+    message: _messages_pb2.Message
+    def __init__(self, sequence: _Optional[int] = ..., enqueued_ms: _Optional[int] = ..., message: _Optional[_Union[_messages_pb2.Message, _Mapping]] = ...) -> None: ...
+
+class Topic(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "shard", "version", "settings", "created_ms", "state")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: int
+    shard: int
+    version: int
+    settings: TopicSettings
+    created_ms: int
+    state: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ..., shard: _Optional[int] = ..., version: _Optional[int] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ..., created_ms: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
+
+class CreateTopicRequest(_message.Message):
+    __slots__ = ("namespace", "name", "settings")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    settings: TopicSettings
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ...) -> None: ...
+
+class UpdateTopicRequest(_message.Message):
+    __slots__ = ("namespace", "name", "settings", "if_version")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    settings: TopicSettings
+    if_version: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ..., if_version: _Optional[int] = ...) -> None: ...
+
+class DeleteTopicRequest(_message.Message):
+    __slots__ = ("namespace", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteTopicResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetTopicRequest(_message.Message):
+    __slots__ = ("namespace", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class TopicInfo(_message.Message):
+    __slots__ = ("topic", "stored", "bytes", "oldest_age_ms", "subscriptions", "next_sequence", "producers", "published_total", "leader_node", "first_sequence")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCERS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LEADER_NODE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    topic: Topic
+    stored: int
+    bytes: int
+    oldest_age_ms: int
+    subscriptions: int
+    next_sequence: int
+    producers: int
+    published_total: int
+    leader_node: int
+    first_sequence: int
+    def __init__(self, topic: _Optional[_Union[Topic, _Mapping]] = ..., stored: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., subscriptions: _Optional[int] = ..., next_sequence: _Optional[int] = ..., producers: _Optional[int] = ..., published_total: _Optional[int] = ..., leader_node: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+
+class ListTopicsRequest(_message.Message):
+    __slots__ = ("namespace", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListTopicsResponse(_message.Message):
+    __slots__ = ("topics", "next_page_token")
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    topics: _containers.RepeatedCompositeFieldContainer[Topic]
+    next_page_token: str
+    def __init__(self, topics: _Optional[_Iterable[_Union[Topic, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SubscriptionSettings(_message.Message):
+    __slots__ = ("lease_ms", "strict", "resume_ms", "latest_only", "expires_ms", "exclusive")
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_MS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
+    lease_ms: int
+    strict: bool
+    resume_ms: int
+    latest_only: bool
+    expires_ms: int
+    exclusive: bool
+    def __init__(self, lease_ms: _Optional[int] = ..., strict: bool = ..., resume_ms: _Optional[int] = ..., latest_only: bool = ..., expires_ms: _Optional[int] = ..., exclusive: bool = ...) -> None: ...
+
+class Subscription(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "queue", "uid", "shard", "version", "settings", "pattern", "filter", "created_ms", "state")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    queue: str
+    uid: int
+    shard: int
+    version: int
+    settings: SubscriptionSettings
+    pattern: str
+    filter: str
+    created_ms: int
+    state: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., queue: _Optional[str] = ..., uid: _Optional[int] = ..., shard: _Optional[int] = ..., version: _Optional[int] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., created_ms: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
+
+class CreateSubscriptionRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "settings", "pattern", "filter", "start")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    settings: SubscriptionSettings
+    pattern: str
+    filter: str
+    start: Place
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., start: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+
+class UpdateSubscriptionRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "settings", "pattern", "filter", "if_version")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    settings: SubscriptionSettings
+    pattern: str
+    filter: str
+    if_version: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ...) -> None: ...
+
+class DeleteSubscriptionRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteSubscriptionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListSubscriptionsRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSubscriptionsResponse(_message.Message):
+    __slots__ = ("subscriptions", "next_page_token")
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
+    next_page_token: str
+    def __init__(self, subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Binding(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "target", "uid", "shard", "version", "pattern", "filter", "created_ms", "state")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    target: str
+    uid: int
+    shard: int
+    version: int
+    pattern: str
+    filter: str
+    created_ms: int
+    state: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., target: _Optional[str] = ..., uid: _Optional[int] = ..., shard: _Optional[int] = ..., version: _Optional[int] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., created_ms: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
+
+class BindingInfo(_message.Message):
+    __slots__ = ("binding", "waiting", "waiting_bytes", "oldest_age_ms", "carried_total", "unseen", "target_gone")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    CARRIED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    UNSEEN_FIELD_NUMBER: _ClassVar[int]
+    TARGET_GONE_FIELD_NUMBER: _ClassVar[int]
+    binding: Binding
+    waiting: int
+    waiting_bytes: int
+    oldest_age_ms: int
+    carried_total: int
+    unseen: int
+    target_gone: bool
+    def __init__(self, binding: _Optional[_Union[Binding, _Mapping]] = ..., waiting: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., oldest_age_ms: _Optional[int] = ..., carried_total: _Optional[int] = ..., unseen: _Optional[int] = ..., target_gone: bool = ...) -> None: ...
+
+class CreateBindingRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "target", "pattern", "filter", "start")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    target: str
+    pattern: str
+    filter: str
+    start: Place
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., target: _Optional[str] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., start: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+
+class UpdateBindingRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name", "pattern", "filter", "if_version")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    pattern: str
+    filter: str
+    if_version: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ...) -> None: ...
+
+class DeleteBindingRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteBindingResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetBindingRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ListBindingsRequest(_message.Message):
+    __slots__ = ("namespace", "topic", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    topic: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListBindingsResponse(_message.Message):
+    __slots__ = ("bindings", "next_page_token")
+    BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    bindings: _containers.RepeatedCompositeFieldContainer[Binding]
+    next_page_token: str
+    def __init__(self, bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -50,7 +50,7 @@ SETTLE_RESULT_EXTENDED: SettleResult
 SETTLE_RESULT_LEASE_OVER: SettleResult
 
 class Message(_message.Message):
-    __slots__ = ("body", "headers", "content_type", "group", "deduplication_id", "correlation_id", "reply_to", "traceparent")
+    __slots__ = ("body", "headers", "content_type", "group", "deduplication_id", "correlation_id", "reply_to", "traceparent", "routing_key")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class Message(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     REPLY_TO_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     body: bytes
     headers: _containers.ScalarMap[str, bytes]
     content_type: str
@@ -74,31 +75,36 @@ class Message(_message.Message):
     correlation_id: str
     reply_to: str
     traceparent: str
-    def __init__(self, body: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., content_type: _Optional[str] = ..., group: _Optional[bytes] = ..., deduplication_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., reply_to: _Optional[str] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    routing_key: str
+    def __init__(self, body: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., content_type: _Optional[str] = ..., group: _Optional[bytes] = ..., deduplication_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., reply_to: _Optional[str] = ..., traceparent: _Optional[str] = ..., routing_key: _Optional[str] = ...) -> None: ...
 
 class SendRequest(_message.Message):
-    __slots__ = ("namespace", "queue", "messages", "request_id")
+    __slots__ = ("namespace", "queue", "messages", "request_id", "mandatory")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MANDATORY_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     queue: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     request_id: bytes
-    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., request_id: _Optional[bytes] = ...) -> None: ...
+    mandatory: bool
+    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., request_id: _Optional[bytes] = ..., mandatory: bool = ...) -> None: ...
 
 class SendResponse(_message.Message):
-    __slots__ = ("first_sequence", "count", "duplicates", "repeated")
+    __slots__ = ("first_sequence", "count", "duplicates", "repeated", "matched")
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     REPEATED_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
     first_sequence: int
     count: int
     duplicates: _containers.RepeatedCompositeFieldContainer[Duplicate]
     repeated: bool
-    def __init__(self, first_sequence: _Optional[int] = ..., count: _Optional[int] = ..., duplicates: _Optional[_Iterable[_Union[Duplicate, _Mapping]]] = ..., repeated: bool = ...) -> None: ...
+    matched: int
+    def __init__(self, first_sequence: _Optional[int] = ..., count: _Optional[int] = ..., duplicates: _Optional[_Iterable[_Union[Duplicate, _Mapping]]] = ..., repeated: bool = ..., matched: _Optional[int] = ...) -> None: ...
 
 class Duplicate(_message.Message):
     __slots__ = ("position", "original_sequence")
@@ -127,12 +133,14 @@ class ProducerOpen(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., producer_id: _Optional[bytes] = ...) -> None: ...
 
 class ProducerBatch(_message.Message):
-    __slots__ = ("number", "messages")
+    __slots__ = ("number", "messages", "mandatory")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    MANDATORY_FIELD_NUMBER: _ClassVar[int]
     number: int
     messages: _containers.RepeatedCompositeFieldContainer[Message]
-    def __init__(self, number: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
+    mandatory: bool
+    def __init__(self, number: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., mandatory: bool = ...) -> None: ...
 
 class SendStreamResponse(_message.Message):
     __slots__ = ("confirmations",)
