@@ -1,21 +1,25 @@
 //! The command line, as clap sees it: every command, option and help text.
 
+mod binding;
 mod cluster;
 mod message;
 pub mod parse;
 mod queue;
 mod run;
+mod topic;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use binding::{BindingCommand, ConditionArgs};
 pub use cluster::{
     CheckArgs, CheckCommand, CheckQueueArgs, ClusterCommand, ContextCommand, TopArgs, TopOrder,
 };
-pub use message::{ConsumeArgs, ReceiveArgs, SendArgs};
+pub use message::{ConsumeArgs, ReceiveArgs, ReplyArgs, RequestArgs, SendArgs, SubscribeArgs};
 pub use queue::{ApplyArgs, GroupOrder, GroupsArgs, PeekArgs, QueueCommand, SettingsArgs};
 pub use run::{BenchArgs, DemoArgs, DevArgs, ServerArgs, Workload};
+pub use topic::{ReadArgs, SubscriptionArgs, SubscriptionCommand, TopicArgs, TopicCommand};
 
 const STATUSES: &str = "Exit status: 0 done, 1 failed, 2 wrong command line, 3 outcome unknown; `check` has those of monitoring plugins.";
 
@@ -75,15 +79,30 @@ pub enum Command {
     /// Create, list, inspect, change and delete queues; look into them.
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// Send messages.
+    /// Create, list, inspect, change and delete topics: each message goes to every subscription that it matches.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Create, list, change and delete subscriptions of topics.
+    #[command(subcommand)]
+    Subscription(SubscriptionCommand),
+    /// Create, list, inspect, change and delete bindings: topics that feed queues and other topics.
+    #[command(subcommand)]
+    Binding(BindingCommand),
+    /// Send messages to a queue, or publish them to a topic.
     Send(SendArgs),
     /// Lease messages once, print them, and acknowledge them.
     Receive(ReceiveArgs),
     /// Consume messages as they come.
     Consume(ConsumeArgs),
-    /// Make the queues of a namespace what a file says.
+    /// Print what is published to a topic, by a subscription that lives as long as the command.
+    Subscribe(SubscribeArgs),
+    /// Send a request to a queue, and print its reply.
+    Request(RequestArgs),
+    /// Answer the requests of a queue with what a command prints.
+    Reply(ReplyArgs),
+    /// Make the queues and topics of a namespace what a file says.
     Apply(ApplyArgs),
-    /// Print the queues of a namespace as a file for `apply`.
+    /// Print the queues and topics of a namespace as a file for `apply`.
     Export,
     /// Look at the cluster.
     #[command(subcommand)]

@@ -1,202 +1,176 @@
-//! Queues as a file declares them, and what it takes to get there.
+//! Queues and topics as a file declares them, and what it takes to get there.
 //!
-//! A file is the whole truth about the queues that it names: a setting that it leaves out has its default.
+//! A file is the whole truth about what it names: a setting that it leaves out has its default.
+
+mod queue;
+mod topic;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use phalanx_client::{Queue, QueueSettings};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use phalanx_client::{Admin, Error};
+use serde::{Deserialize, Serialize};
 
-use crate::args::parse;
-use crate::output::millis;
+pub use queue::Declared;
+pub use topic::{DeclaredBinding, DeclaredSubscription, DeclaredTopic};
 
-// A cluster tells what it settled on, and files leave out what is the default. The defaults are those of admin.proto; that they are
-// still the cluster's is a test against a real one (`a_file_declares_queues_and_an_export_declares_them_again`).
-const LEASE_DEFAULT: Span = Span(30_000);
-const LENGTH_DEFAULT: u64 = 10_000_000;
-const BYTES_DEFAULT: Size = Size(8 << 30);
-const DEDUP_WINDOW_DEFAULT: Span = Span(300_000);
-const RESUME_DEFAULT: Span = Span(10_000);
-const BODY_BYTES_DEFAULT: Size = Size(1 << 20);
+/// Names of reply queues and ephemeral subscriptions begin with it.
+const TEMPORARY: char = '~';
 
 /// A file for `phalanx apply`.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Where the queues are; the namespace of the command line wins, then this one.
+    /// Where all of it is; the namespace of the command line wins, then this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The queues.
     #[serde(default, rename = "queue")]
     pub queues: Vec<Declared>,
+    /// The topics, with what belongs to them.
+    #[serde(default, rename = "topic", skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<DeclaredTopic>,
 }
 
-/// A queue as declared.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Declared {
-    /// Its name.
-    pub name: String,
-    /// Lease of a delivery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<Span>,
-    /// The whole queue is one ordering group. Fixed when the queue is made.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub strict: bool,
-    /// Most messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub length_max: Option<u64>,
-    /// Most payload bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_max: Option<Size>,
-    /// How long deduplication ids are remembered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dedup_window: Option<Span>,
-    /// How long the leases of a lost consumer wait for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume: Option<Span>,
-    /// Largest body of a message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_bytes_max: Option<Size>,
+/// What kind of thing; what others refer to comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A queue.
+    Queue,
+    /// A topic.
+    Topic,
+    /// A subscription of a topic.
+    Subscription,
+    /// A binding of a topic.
+    Binding,
 }
 
-/// A time, ms; in a file `"30s"` or a number of seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub u64);
-
-/// A number of bytes; in a file `"64KiB"` or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a number or a text such as \"30s\" or \"64KiB\"")]
-enum Written {
-    Number(u64),
-    Text(String),
-}
-
-impl Written {
-    fn text(self) -> String {
+impl Kind {
+    /// What people call it.
+    pub fn noun(self) -> &'static str {
         match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
+            Self::Queue => "queue",
+            Self::Topic => "topic",
+            Self::Subscription => "subscription",
+            Self::Binding => "binding",
+        }
+    }
+
+    /// Settings that are fixed when it is made.
+    fn fixed(self) -> &'static [&'static str] {
+        match self {
+            Self::Queue => &["strict"],
+            Self::Topic => &["compact"],
+            Self::Subscription => &["strict", "latest_only"],
+            Self::Binding => &["to"],
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Written::deserialize(from)?.text();
-        parse::duration_ms(&text).map(Self).map_err(serde::de::Error::custom)
-    }
+/// One thing that a file declares, or a cluster has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Thing {
+    /// A queue.
+    Queue(Declared),
+    /// A topic, without what belongs to it.
+    Topic(DeclaredTopic),
+    /// A subscription, and its topic.
+    Subscription(String, DeclaredSubscription),
+    /// A binding, and its topic.
+    Binding(String, DeclaredBinding),
 }
 
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl std::fmt::Display for Span {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        let whole = units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
-        let (unit, name) = whole.unwrap_or((1, "ms"));
-        write!(f, "{}{name}", self.0 / unit)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Written::deserialize(from)?.text();
-        parse::bytes(&text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        let whole = units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
-        let (unit, name) = whole.unwrap_or((1, ""));
-        write!(f, "{}{name}", self.0 / unit)
-    }
-}
-
-impl Declared {
-    /// As the cluster has it.
-    pub fn of(queue: &Queue) -> Self {
-        let settings = &queue.settings;
-        let span = |duration: Option<Duration>| duration.map(millis).map(Span);
-        Self {
-            name: queue.name.clone(),
-            lease: span(settings.lease),
-            strict: settings.strict,
-            length_max: settings.length_max,
-            bytes_max: settings.bytes_max.map(Size),
-            dedup_window: span(settings.dedup_window),
-            resume: span(settings.resume),
-            body_bytes_max: settings.body_bytes_max.map(Size),
-        }
-        .normal()
-    }
-
-    /// The same, with nothing said that is the default anyway.
-    fn normal(self) -> Self {
-        Self {
-            lease: self.lease.filter(|value| *value != LEASE_DEFAULT),
-            length_max: self.length_max.filter(|value| *value != LENGTH_DEFAULT),
-            bytes_max: self.bytes_max.filter(|value| *value != BYTES_DEFAULT),
-            dedup_window: self.dedup_window.filter(|value| *value != DEDUP_WINDOW_DEFAULT),
-            resume: self.resume.filter(|value| *value != RESUME_DEFAULT),
-            body_bytes_max: self.body_bytes_max.filter(|value| *value != BODY_BYTES_DEFAULT),
-            ..self
+impl Thing {
+    /// What kind of thing.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Queue(_) => Kind::Queue,
+            Self::Topic(_) => Kind::Topic,
+            Self::Subscription(..) => Kind::Subscription,
+            Self::Binding(..) => Kind::Binding,
         }
     }
 
-    /// As the cluster is told.
-    pub fn settings(&self) -> QueueSettings {
-        let duration = |span: Option<Span>| span.map(|span| Duration::from_millis(span.0));
-        QueueSettings {
-            lease: duration(self.lease),
-            strict: self.strict,
-            length_max: self.length_max,
-            bytes_max: self.bytes_max.map(|size| size.0),
-            dedup_window: duration(self.dedup_window),
-            resume: duration(self.resume),
-            body_bytes_max: self.body_bytes_max.map(|size| size.0),
+    /// Its name; of what belongs to a topic, with the topic's.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Queue(queue) => queue.name.clone(),
+            Self::Topic(topic) => topic.name.clone(),
+            Self::Subscription(topic, one) => format!("{topic}/{}", one.name),
+            Self::Binding(topic, one) => format!("{topic}/{}", one.name),
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Queue(queue) => queue.clone().normal().fields(),
+            Self::Topic(topic) => topic.clone().normal().fields(),
+            Self::Subscription(_, one) => one.clone().normal().fields(),
+            Self::Binding(_, one) => one.fields(),
         }
     }
 
     /// Settings that differ: name, here, there.
     fn differences(&self, there: &Self) -> Vec<Difference> {
-        fn text<T: std::fmt::Display>(value: Option<T>, default: T) -> String {
-            value.map_or_else(|| format!("{default} (default)"), |value| value.to_string())
-        }
-        let fields = |one: &Self| {
-            [
-                ("lease", text(one.lease, LEASE_DEFAULT)),
-                ("strict", one.strict.to_string()),
-                ("length_max", text(one.length_max, LENGTH_DEFAULT)),
-                ("bytes_max", text(one.bytes_max, BYTES_DEFAULT)),
-                ("dedup_window", text(one.dedup_window, DEDUP_WINDOW_DEFAULT)),
-                ("resume", text(one.resume, RESUME_DEFAULT)),
-                ("body_bytes_max", text(one.body_bytes_max, BODY_BYTES_DEFAULT)),
-            ]
-        };
-        let pairs = fields(self).into_iter().zip(fields(there));
+        let pairs = self.fields().into_iter().zip(there.fields());
         pairs
             .filter(|(from, to)| from.1 != to.1)
             .map(|((setting, from), (_, to))| Difference { setting, from, to })
             .collect()
     }
 }
+
+impl File {
+    /// All that it declares, what others refer to first.
+    pub fn things(&self) -> Vec<Thing> {
+        let mut things: Vec<Thing> = self.queues.iter().cloned().map(Thing::Queue).collect();
+        for topic in &self.topics {
+            let alone = DeclaredTopic { subscriptions: Vec::new(), bindings: Vec::new(), ..topic.clone() };
+            things.push(Thing::Topic(alone));
+            let subscriptions = topic.subscriptions.iter().cloned();
+            things.extend(subscriptions.map(|one| Thing::Subscription(topic.name.clone(), one)));
+            let bindings = topic.bindings.iter().cloned();
+            things.extend(bindings.map(|one| Thing::Binding(topic.name.clone(), one)));
+        }
+        things.sort_by_key(Thing::kind);
+        things
+    }
+
+    /// All that a namespace has, but for what lives as long as some client: names that begin with [`TEMPORARY`].
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked.
+    pub async fn of(admin: &Admin, namespace: &str) -> Result<(Self, Versions), Error> {
+        let mut file = Self { namespace: Some(namespace.to_owned()), ..Self::default() };
+        let mut versions = Versions::default();
+        let stays = |name: &str| !name.starts_with(TEMPORARY);
+        for queue in admin.list_queues().await?.into_iter().filter(|queue| stays(&queue.name)) {
+            versions.0.insert((Kind::Queue, queue.name.clone()), queue.version);
+            file.queues.push(Declared::of(&queue));
+        }
+        for topic in admin.list_topics().await? {
+            versions.0.insert((Kind::Topic, topic.name.clone()), topic.version);
+            let mut declared = DeclaredTopic::of(&topic);
+            let subscriptions = admin.list_subscriptions(&topic.name).await?.into_iter();
+            for one in subscriptions.filter(|one| stays(&one.name)) {
+                versions.0.insert((Kind::Subscription, one.queue.clone()), one.version);
+                declared.subscriptions.push(DeclaredSubscription::of(&one));
+            }
+            for one in admin.list_bindings(&topic.name).await? {
+                let name = format!("{}/{}", topic.name, one.name);
+                versions.0.insert((Kind::Binding, name), one.version);
+                declared.bindings.push(DeclaredBinding::of(&one));
+            }
+            file.topics.push(declared);
+        }
+        Ok((file, versions))
+    }
+}
+
+/// Versions of what a cluster has.
+#[derive(Debug, Default)]
+pub struct Versions(BTreeMap<(Kind, String), u64>);
 
 /// A setting that is to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -212,27 +186,26 @@ pub struct Difference {
 /// One step on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A queue that is not there.
-    Create(Declared),
-    /// A queue with other settings.
+    /// Something that is not there.
+    Create(Thing),
+    /// Something with other settings.
     Update {
         /// As it shall be.
-        wanted: Declared,
-        /// Only if it still has this settings version.
+        wanted: Thing,
+        /// Only if it still has this version.
         if_version: u64,
         /// What changes.
         differences: Vec<Difference>,
     },
-    /// A queue that the file does not name.
-    Delete(String),
+    /// Something that the file does not name.
+    Delete(Thing),
 }
 
 impl Step {
-    /// The queue's name.
-    pub fn queue(&self) -> &str {
+    /// What it is about.
+    pub fn thing(&self) -> &Thing {
         match self {
-            Self::Create(wanted) | Self::Update { wanted, .. } => &wanted.name,
-            Self::Delete(name) => name,
+            Self::Create(thing) | Self::Update { wanted: thing, .. } | Self::Delete(thing) => thing,
         }
     }
 }
@@ -240,11 +213,11 @@ impl Step {
 /// What it takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order: creations and updates as the file has them, then deletions.
+    /// In this order: creations and updates, what others refer to first; then deletions, the other way round.
     pub steps: Vec<Step>,
-    /// Queues that are as declared.
+    /// What is as declared.
     pub unchanged: usize,
-    /// Queues that the file does not name and that stay, since pruning was not asked for.
+    /// What the file does not name and what stays, since pruning was not asked for.
     pub unnamed: Vec<String>,
 }
 
@@ -252,43 +225,49 @@ pub struct Plan {
 ///
 /// # Errors
 /// What the file asks for and no step can do.
-pub fn plan(file: &File, there: &[Queue], prune: bool) -> Result<Plan, String> {
-    let mut known: BTreeMap<&str, &Queue> = there.iter().map(|queue| (queue.name.as_str(), queue)).collect();
+pub fn plan(file: &File, there: &File, versions: &Versions, prune: bool) -> Result<Plan, String> {
+    let key = |thing: &Thing| (thing.kind(), thing.name());
+    let mut known: BTreeMap<(Kind, String), Thing> =
+        there.things().into_iter().map(|thing| (key(&thing), thing)).collect();
     let mut seen = BTreeSet::new();
     let mut plan = Plan::default();
-    for wanted in &file.queues {
-        if !seen.insert(wanted.name.as_str()) {
-            return Err(format!("queue {:?} is declared twice", wanted.name));
+    for wanted in file.things() {
+        let (kind, name) = key(&wanted);
+        if !seen.insert(name.clone()) {
+            return Err(format!("{} {name:?} is declared twice", kind.noun()));
         }
-        let Some(queue) = known.remove(wanted.name.as_str()) else {
-            plan.steps.push(Step::Create(wanted.clone()));
+        let Some(thing) = known.remove(&(kind, name.clone())) else {
+            plan.steps.push(Step::Create(wanted));
             continue;
         };
-        let differences = Declared::of(queue).differences(&wanted.clone().normal());
-        if differences.iter().any(|difference| difference.setting == "strict") {
-            let name = &wanted.name;
+        let differences = thing.differences(&wanted);
+        let fixed = differences.iter().find(|difference| kind.fixed().contains(&difference.setting));
+        if let Some(Difference { setting, .. }) = fixed {
+            let noun = kind.noun();
             return Err(format!(
-                "queue {name:?}: strict cannot change; delete the queue first, or use another name"
+                "{noun} {name:?}: {setting} cannot change; delete the {noun} first, or use another name"
             ));
         }
         if differences.is_empty() {
             plan.unchanged += 1;
         } else {
-            plan.steps.push(Step::Update { wanted: wanted.clone(), if_version: queue.version, differences });
+            let if_version = versions.0.get(&(kind, name)).copied().unwrap_or(0);
+            plan.steps.push(Step::Update { wanted, if_version, differences });
         }
     }
-    let rest = known.into_keys().map(str::to_owned);
     if prune {
-        plan.steps.extend(rest.map(Step::Delete));
+        plan.steps.extend(known.into_values().rev().map(Step::Delete));
     } else {
-        plan.unnamed.extend(rest);
+        plan.unnamed.extend(known.into_keys().map(|(_, name)| name));
     }
     Ok(plan)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
+
+    use phalanx_client::{Queue, QueueSettings};
 
     use super::*;
 
@@ -303,6 +282,12 @@ mod tests {
             created: SystemTime::UNIX_EPOCH,
             state: "live".into(),
         }
+    }
+
+    fn plan(file: &File, queues: &[Queue], prune: bool) -> Result<Plan, String> {
+        let there = File { queues: queues.iter().map(Declared::of).collect(), ..File::default() };
+        let version = |queue: &Queue| ((Kind::Queue, queue.name.clone()), queue.version);
+        super::plan(file, &there, &Versions(queues.iter().map(version).collect()), prune)
     }
 
     fn file(text: &str) -> File {
@@ -323,7 +308,7 @@ mod tests {
         );
         let kept = plan(&wanted, &queues, false).unwrap();
         assert_eq!((kept.unchanged, &kept.unnamed[..]), (1, &["extra".to_owned()][..]));
-        assert_eq!(kept.steps.iter().map(Step::queue).collect::<Vec<_>>(), ["new", "changed"]);
+        assert_eq!(kept.steps.iter().map(|step| step.thing().name()).collect::<Vec<_>>(), ["new", "changed"]);
         let difference =
             |setting, from: &str, to: &str| Difference { setting, from: from.into(), to: to.into() };
         let Step::Update { if_version: 4, differences, .. } = &kept.steps[1] else { panic!("{kept:?}") };
@@ -334,10 +319,8 @@ mod tests {
         ];
         assert_eq!(differences[..], expected);
         let pruned = plan(&wanted, &queues, true).unwrap();
-        assert_eq!(
-            (pruned.steps.last(), &pruned.unnamed[..]),
-            (Some(&Step::Delete("extra".into())), &[][..])
-        );
+        let Some(Step::Delete(Thing::Queue(gone))) = pruned.steps.last() else { panic!("{pruned:?}") };
+        assert_eq!((gone.name.as_str(), &pruned.unnamed[..]), ("extra", &[][..]));
     }
 
     #[test]
@@ -350,9 +333,11 @@ mod tests {
             dedup_window: Some(Duration::from_secs(7200)),
             resume: Some(Duration::from_secs(1)),
             body_bytes_max: Some(1000),
+            expires: Some(Duration::from_secs(600)),
+            exclusive: true,
         };
         let queues = [there("all", settings), there("plain", QueueSettings::default())];
-        let exported = File { namespace: None, queues: queues.iter().map(Declared::of).collect() };
+        let exported = File { queues: queues.iter().map(Declared::of).collect(), ..File::default() };
         let text = toml::to_string(&exported).unwrap();
         let again = plan(&file(&text), &queues, true).unwrap();
         assert_eq!(again, Plan { unchanged: 2, ..Plan::default() }, "{text}");
@@ -369,5 +354,40 @@ mod tests {
         assert!(twice.contains("twice"), "{twice}");
         assert!(toml::from_str::<File>("[[queue]]\nname = 'a'\nleese = '1s'").is_err());
         assert!(toml::from_str::<File>("[[queue]]\nname = 'a'\nlease = '1 moon'").is_err());
+    }
+
+    const TOPICS: &str = "[[queue]]\nname = 'archive'\n[[topic]]\nname = 'orders'\nretain = '7d'\n\
+        [[topic.subscription]]\nname = 'eu'\npattern = '*.eu'\n[[topic.subscription]]\nname = 'all'\n\
+        [[topic.binding]]\nname = 'archive'\nto = 'archive'\n[[topic]]\nname = 'audit'\n";
+
+    #[test]
+    fn what_others_refer_to_is_made_first_and_goes_last() {
+        let wanted = file(TOPICS);
+        let names = |plan: &Plan| plan.steps.iter().map(|step| step.thing().name()).collect::<Vec<_>>();
+        let made = super::plan(&wanted, &File::default(), &Versions::default(), false).unwrap();
+        assert_eq!(names(&made), ["archive", "orders", "audit", "orders/eu", "orders/all", "orders/archive"]);
+        let again = super::plan(&wanted, &wanted, &Versions::default(), true).unwrap();
+        assert_eq!(again, Plan { unchanged: 6, ..Plan::default() });
+        let gone = super::plan(&File::default(), &wanted, &Versions::default(), true).unwrap();
+        assert_eq!(names(&gone), ["orders/archive", "orders/eu", "orders/all", "orders", "audit", "archive"]);
+        let text = toml::to_string(&wanted).unwrap();
+        assert_eq!(file(&text), wanted, "{text}");
+    }
+
+    #[test]
+    fn conditions_of_subscriptions_and_bindings_change_and_targets_do_not() {
+        let there = file(TOPICS);
+        let change = |from: &str, to: &str| {
+            super::plan(&file(&TOPICS.replace(from, to)), &there, &Versions::default(), false)
+        };
+        let changed = change("*.eu", "*.us").unwrap();
+        let [Step::Update { differences, .. }] = &changed.steps[..] else { panic!("{changed:?}") };
+        assert_eq!((differences[0].from.as_str(), differences[0].to.as_str()), ("*.eu", "*.us"));
+        let retained = change("retain = '7d'", "retain = '8d'").unwrap();
+        assert_eq!(retained.steps.len(), 1);
+        assert!(change("to = 'archive'", "to = 'audit'").unwrap_err().contains("to cannot change"));
+        let twice = change("name = 'all'", "name = 'archive'").unwrap_err();
+        assert!(twice.contains("twice"), "names of subscriptions and bindings are one set: {twice}");
+        assert!(toml::from_str::<File>("[[topic]]\nname = 'a'\n[[topic.binding]]\nname = 'b'").is_err());
     }
 }

@@ -111,6 +111,7 @@ fn attributes(message: &Message) -> impl Iterator<Item = (&'static str, &str)> {
         ("correlation_id", &message.correlation_id),
         ("reply_to", &message.reply_to),
         ("traceparent", &message.traceparent),
+        ("routing_key", &message.routing_key),
     ];
     all.into_iter().filter(|(_, text)| !text.is_empty())
 }
@@ -138,6 +139,7 @@ struct Described {
     correlation_id: String,
     reply_to: String,
     traceparent: String,
+    routing_key: String,
     #[serde(rename = "sequence")]
     _sequence: Option<IgnoredAny>,
     #[serde(rename = "token")]
@@ -171,7 +173,8 @@ pub fn parse(line: &[u8]) -> Result<Message, String> {
         .deduplication_id(described.deduplication_id)
         .correlation_id(described.correlation_id)
         .reply_to(described.reply_to)
-        .traceparent(described.traceparent);
+        .traceparent(described.traceparent)
+        .routing_key(described.routing_key);
     if let Some(group) = either("group", described.group, described.group_base64)? {
         message = message.group(group);
     }
@@ -211,7 +214,8 @@ mod tests {
             .deduplication_id("d")
             .correlation_id("c")
             .reply_to("r")
-            .traceparent("t");
+            .traceparent("t")
+            .routing_key("k");
         let mut object = Map::new();
         object.insert("sequence".to_owned(), json!(7));
         message(&mut object, &original);

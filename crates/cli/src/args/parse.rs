@@ -1,5 +1,9 @@
 //! How values on the command line and in files are read.
 
+use std::time::{Duration, SystemTime};
+
+use phalanx_client::Place;
+
 /// Reads `NAME=VALUE`.
 pub fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -42,6 +46,34 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
 }
 
+/// Reads a place of a topic's log: `earliest`, `latest`, a sequence, how long ago, `unix:SECONDS` or `mark:NAME`.
+pub fn place(text: &str) -> Result<Place, String> {
+    let expected = || {
+        "expected earliest, latest, a sequence, how long ago (such as 15m), unix:SECONDS or mark:NAME"
+            .to_owned()
+    };
+    if let Some(name) = text.strip_prefix("mark:").filter(|name| !name.is_empty()) {
+        return Ok(Place::Mark(name.to_owned()));
+    }
+    if let Some(seconds) = text.strip_prefix("unix:") {
+        let seconds: u64 = seconds.parse().map_err(|_| expected())?;
+        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        return time.map(Place::Time).ok_or_else(|| "too far away".to_owned());
+    }
+    match text {
+        "earliest" => Ok(Place::Earliest),
+        "latest" => Ok(Place::Latest),
+        _ => match text.parse() {
+            Ok(sequence) => Ok(Place::Sequence(sequence)),
+            Err(_) => {
+                let ago = duration_ms(text).map_err(|_| expected())?;
+                let time = SystemTime::now().checked_sub(Duration::from_millis(ago));
+                Ok(Place::Time(time.unwrap_or(SystemTime::UNIX_EPOCH)))
+            }
+        },
+    }
+}
+
 fn number_and_unit(text: &str) -> (&str, &str) {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(digits)
@@ -69,6 +101,22 @@ mod tests {
         assert_eq!(bytes("10 MB"), Ok(10_000_000));
         assert!(bytes("10 megs").is_err());
         assert!(bytes("20000000TiB").is_err());
+    }
+
+    #[test]
+    fn places_are_told_apart() {
+        assert_eq!(place("earliest"), Ok(Place::Earliest));
+        assert_eq!(place("latest"), Ok(Place::Latest));
+        assert_eq!(place("17"), Ok(Place::Sequence(17)));
+        assert_eq!(place("mark:a"), Ok(Place::Mark("a".to_owned())));
+        let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        assert_eq!(place("unix:1"), Ok(Place::Time(second)));
+        let Ok(Place::Time(time)) = place("15m") else { panic!("it is how long ago") };
+        let ago = SystemTime::now().duration_since(time).unwrap();
+        assert!(ago >= Duration::from_secs(15 * 60) && ago < Duration::from_secs(16 * 60));
+        for wrong in ["", "mark:", "unix:x", "yesterday", "5 parsecs"] {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct SettingsArgs {
     /// Largest body of one message, such as 4MiB, at most 16MiB [default: 1MiB].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub body_bytes_max: Option<u64>,
+    /// Delete it after so long without a consumer and a receive, such as 10m; 0 for never [default: never].
+    #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
+    pub expires: Option<u64>,
+    /// Refuse other consumers while one is there.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub exclusive: Option<bool>,
 }
 
 /// `phalanx queue ...`
@@ -135,7 +141,7 @@ pub struct ApplyArgs {
     /// Show what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Delete the namespace's queues that the file does not name, with their messages.
+    /// Delete what the namespace has and the file does not name, with its messages.
     #[arg(long)]
     pub prune: bool,
     /// Do not ask before deleting.

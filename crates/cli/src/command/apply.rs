@@ -1,16 +1,16 @@
-//! `phalanx apply` and `export`: the queues of a namespace as a file.
+//! `phalanx apply` and `export`: the queues and topics of a namespace as a file.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 
-use phalanx_client::{Admin, Client};
+use phalanx_client::{Admin, Client, Error};
 use serde::Serialize;
 
 use crate::args::{ApplyArgs, Common, Output};
 use crate::command::connect;
 use crate::command::queue::confirm;
-use crate::declared::{Declared, Difference, File, Plan, Step, plan};
+use crate::declared::{Difference, File, Kind, Plan, Step, Thing, plan};
 use crate::output::{self, Failure, Outcome, show};
 
 /// Largest file that is read, bytes.
@@ -29,7 +29,8 @@ struct PlanJson<'a> {
 #[derive(Serialize)]
 struct StepJson<'a> {
     action: &'static str,
-    queue: &'a str,
+    kind: Kind,
+    name: String,
     changes: &'a [Difference],
 }
 
@@ -42,12 +43,13 @@ pub async fn apply(args: ApplyArgs, common: &Common) -> Outcome {
         (Some(_), _) | (None, None) => client,
     };
     let admin = client.admin();
-    let plan = plan(&file, &admin.list_queues().await?, args.prune).map_err(|why| wrong(&args.file, &why))?;
+    let (there, versions) = File::of(&admin, client.namespace()).await?;
+    let plan = plan(&file, &there, &versions, args.prune).map_err(|why| wrong(&args.file, &why))?;
     let deletions = plan.steps.iter().filter(|step| matches!(step, Step::Delete(_))).count();
     if !args.dry_run {
         if deletions > 0 {
             output::note(&text(&plan));
-            confirm(args.yes, &format!("Delete {deletions} queues with all their messages?"))?;
+            confirm(args.yes, &format!("Delete {deletions} of these with all their messages?"))?;
         }
         carry_out(&admin, &plan).await?;
     }
@@ -61,17 +63,16 @@ pub async fn apply(args: ApplyArgs, common: &Common) -> Outcome {
 async fn carry_out(admin: &Admin, plan: &Plan) -> Outcome {
     for (done, step) in plan.steps.iter().enumerate() {
         let outcome = match step {
-            Step::Create(wanted) => admin.create_queue(&wanted.name, wanted.settings()).await.map(drop),
-            Step::Update { wanted, if_version, .. } => {
-                admin.update_queue(&wanted.name, wanted.settings(), Some(*if_version)).await.map(drop)
-            }
-            Step::Delete(name) => admin.delete_queue(name).await,
+            Step::Create(wanted) => create(admin, wanted).await,
+            Step::Update { wanted, if_version, .. } => update(admin, wanted, *if_version).await,
+            Step::Delete(thing) => delete(admin, thing).await,
         };
         outcome.map_err(|error| {
             let failure = Failure::from(error);
             let message = format!(
-                "queue {}: {} ({done} of {} steps were done; apply again to go on)",
-                step.queue(),
+                "{} {}: {} ({done} of {} steps were done; apply again to go on)",
+                step.thing().kind().noun(),
+                step.thing().name(),
                 failure.message,
                 plan.steps.len()
             );
@@ -79,6 +80,42 @@ async fn carry_out(admin: &Admin, plan: &Plan) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+async fn create(admin: &Admin, wanted: &Thing) -> Result<(), Error> {
+    match wanted {
+        Thing::Queue(queue) => admin.create_queue(&queue.name, queue.settings()).await.map(drop),
+        Thing::Topic(topic) => admin.create_topic(&topic.name, topic.settings()).await.map(drop),
+        Thing::Subscription(topic, one) => {
+            admin.create_subscription(topic, &one.name, one.settings()).await.map(drop)
+        }
+        Thing::Binding(topic, one) => {
+            admin.create_binding(topic, &one.name, &one.to, one.conditions(), None).await.map(drop)
+        }
+    }
+}
+
+async fn update(admin: &Admin, wanted: &Thing, version: u64) -> Result<(), Error> {
+    let version = Some(version);
+    match wanted {
+        Thing::Queue(queue) => admin.update_queue(&queue.name, queue.settings(), version).await.map(drop),
+        Thing::Topic(topic) => admin.update_topic(&topic.name, topic.settings(), version).await.map(drop),
+        Thing::Subscription(topic, one) => {
+            admin.update_subscription(topic, &one.name, one.settings(), version).await.map(drop)
+        }
+        Thing::Binding(topic, one) => {
+            admin.update_binding(topic, &one.name, one.conditions(), version).await.map(drop)
+        }
+    }
+}
+
+async fn delete(admin: &Admin, thing: &Thing) -> Result<(), Error> {
+    match thing {
+        Thing::Queue(queue) => admin.delete_queue(&queue.name).await,
+        Thing::Topic(topic) => admin.delete_topic(&topic.name).await,
+        Thing::Subscription(topic, one) => admin.delete_subscription(topic, &one.name).await,
+        Thing::Binding(topic, one) => admin.delete_binding(topic, &one.name).await,
+    }
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
@@ -107,19 +144,14 @@ fn wrong(path: &Path, why: &str) -> Failure {
 fn text(plan: &Plan) -> String {
     let mut out = String::new();
     for step in &plan.steps {
-        match step {
-            Step::Create(wanted) => {
-                let _ = writeln!(out, "+ queue {}", wanted.name);
-            }
-            Step::Update { wanted, differences, .. } => {
-                let _ = writeln!(out, "~ queue {}", wanted.name);
-                for Difference { setting, from, to } in differences {
-                    let _ = writeln!(out, "    {setting}: {from} -> {to}");
-                }
-            }
-            Step::Delete(name) => {
-                let _ = writeln!(out, "- queue {name}");
-            }
+        let (sign, differences): (_, &[Difference]) = match step {
+            Step::Create(_) => ('+', &[]),
+            Step::Update { differences, .. } => ('~', differences),
+            Step::Delete(_) => ('-', &[]),
+        };
+        let _ = writeln!(out, "{sign} {} {}", step.thing().kind().noun(), step.thing().name());
+        for Difference { setting, from, to } in differences {
+            let _ = writeln!(out, "    {setting}: {from} -> {to}");
         }
     }
     let _ = write!(out, "{} to change, {} as declared", plan.steps.len(), plan.unchanged);
@@ -136,7 +168,7 @@ fn json<'a>(plan: &'a Plan, client: &'a Client, dry_run: bool) -> PlanJson<'a> {
             Step::Update { differences, .. } => ("update", differences),
             Step::Delete(_) => ("delete", &[]),
         };
-        StepJson { action, queue: step.queue(), changes }
+        StepJson { action, kind: step.thing().kind(), name: step.thing().name(), changes }
     };
     PlanJson {
         namespace: client.namespace(),
@@ -150,11 +182,7 @@ fn json<'a>(plan: &'a Plan, client: &'a Client, dry_run: bool) -> PlanJson<'a> {
 /// Runs `phalanx export`.
 pub async fn export(common: &Common) -> Outcome {
     let client = connect(common).await?;
-    let queues = client.admin().list_queues().await?;
-    let file = File {
-        namespace: Some(client.namespace().to_owned()),
-        queues: queues.iter().map(Declared::of).collect(),
-    };
+    let (file, _) = File::of(&client.admin(), client.namespace()).await?;
     if common.output == Output::Json {
         return show(Output::Json, &file, String::new);
     }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bench;
+pub mod binding;
 pub mod check;
 pub mod cluster;
 pub mod consume;
@@ -11,10 +12,14 @@ pub mod dev;
 pub mod look;
 pub mod man;
 pub mod queue;
+pub mod read_log;
 pub mod receive;
+pub mod request;
 pub mod send;
 pub mod server;
+pub mod subscribe;
 pub mod top;
+pub mod topic;
 
 use phalanx_client::Client;
 

@@ -1,5 +1,6 @@
 //! `phalanx queue`: create, list, info, update, delete, purge; the rest is in `look`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use crate::args::{Common, Output, QueueCommand, SettingsArgs};
 use crate::command::connect;
 use crate::command::look::{self, ConsumerJson};
+use crate::command::topic::span as span_or;
 use crate::output::{self, Failure, Outcome, duration, messages, millis, pairs, show, table, thousands};
 use crate::print;
 
@@ -34,6 +36,8 @@ struct SettingsJson {
     dedup_window_ms: Option<u64>,
     resume_ms: Option<u64>,
     body_bytes_max: Option<u64>,
+    expires_ms: Option<u64>,
+    exclusive: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +57,8 @@ struct InfoJson {
     delivered_total: u64,
     redelivered_total: u64,
     leader_node: u64,
+    unseen: u64,
+    marks: BTreeMap<String, u64>,
     consumers: Vec<ConsumerJson>,
 }
 
@@ -134,6 +140,8 @@ fn merge(base: QueueSettings, wanted: &SettingsArgs) -> QueueSettings {
         dedup_window: duration(wanted.dedup_window).or(base.dedup_window),
         resume: duration(wanted.resume).or(base.resume),
         body_bytes_max: wanted.body_bytes_max.or(base.body_bytes_max),
+        expires: span_or(wanted.expires, base.expires),
+        exclusive: wanted.exclusive.unwrap_or(base.exclusive),
     }
 }
 
@@ -179,7 +187,15 @@ fn info(info: &QueueInfo, output: Output) -> Outcome {
             ("dedup window", span(settings.dedup_window)),
             ("resume", span(settings.resume)),
             ("body bytes max", count(settings.body_bytes_max)),
+            ("expires", settings.expires.map_or("never".to_owned(), |span| duration(millis(span)))),
+            ("exclusive", settings.exclusive.to_string()),
         ]);
+        if info.unseen > 0 {
+            text.push_str(&format!("\n{} messages of the past are still looked at", thousands(info.unseen)));
+        }
+        for mark in &info.marks {
+            text.push_str(&format!("\nmark {} at sequence {}", mark.name, mark.sequence));
+        }
         if !info.consumers.is_empty() {
             text.push('\n');
             text.push_str(&look::consumers_table(&info.consumers));
@@ -206,6 +222,8 @@ fn queue_json(queue: &Queue) -> QueueJson {
             dedup_window_ms: settings.dedup_window.map(millis),
             resume_ms: settings.resume.map(millis),
             body_bytes_max: settings.body_bytes_max,
+            expires_ms: settings.expires.map(millis),
+            exclusive: settings.exclusive,
         },
     }
 }
@@ -226,6 +244,8 @@ fn info_json(info: &QueueInfo) -> InfoJson {
         delivered_total: info.delivered_total,
         redelivered_total: info.redelivered_total,
         leader_node: info.leader_node,
+        unseen: info.unseen,
+        marks: info.marks.iter().map(|mark| (mark.name.clone(), mark.sequence)).collect(),
         consumers: info.consumers.iter().map(ConsumerJson::of).collect(),
     }
 }

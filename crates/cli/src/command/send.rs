@@ -27,16 +27,21 @@ pub async fn run(args: SendArgs, common: &Common) -> Outcome {
         (None, None) => read_all(BufReader::new(tokio::io::stdin()), "standard input").await?,
     };
     let client = connect(common).await?;
-    let sent =
-        client.send(&args.queue, [message(&args, body)]).await.map_err(|error| hint(error, &args.queue))?;
-    let Sent { sequence, duplicate } =
+    let messages = [message(&args, body)];
+    let sent = if args.mandatory {
+        client.send_mandatory(&args.queue, messages).await
+    } else {
+        client.send(&args.queue, messages).await
+    };
+    let sent = sent.map_err(|error| hint(error, &args.queue))?;
+    let Sent { sequence, duplicate, matched } =
         sent.first().copied().ok_or_else(|| Failure::new("the answer was empty"))?;
-    show(common.output, &serde_json::json!({ "sequence": sequence, "duplicate": duplicate }), || {
-        if duplicate {
-            format!("already there as sequence {sequence}: its deduplication id was seen before")
-        } else {
-            format!("sent as sequence {sequence}")
-        }
+    let json = serde_json::json!({ "sequence": sequence, "duplicate": duplicate, "matched": matched });
+    show(common.output, &json, || match (duplicate, matched) {
+        (true, _) => format!("already there as sequence {sequence}: its deduplication id was seen before"),
+        (false, 0) => format!("sent as sequence {sequence}"),
+        (false, 1) => format!("sent as sequence {sequence} to 1 subscription"),
+        (false, _) => format!("sent as sequence {sequence} to {} subscriptions", thousands(matched)),
     })
 }
 
@@ -51,7 +56,8 @@ pub fn hint(error: phalanx_client::Error, queue: &str) -> Failure {
 }
 
 fn message(args: &SendArgs, body: Vec<u8>) -> Message {
-    let mut message = Message::new(body).content_type(args.content_type.clone());
+    let mut message =
+        Message::new(body).content_type(args.content_type.clone()).routing_key(args.routing_key.clone());
     if let Some(group) = &args.group {
         message = message.group(group.clone());
     }
@@ -80,6 +86,9 @@ fn of_line(args: &SendArgs, line: &[u8]) -> Result<Message, String> {
     }
     if message.content_type.is_empty() {
         message = message.content_type(args.content_type.clone());
+    }
+    if message.routing_key.is_empty() {
+        message = message.routing_key(args.routing_key.clone());
     }
     let own = std::mem::take(&mut message.headers);
     message = described(message, args);
@@ -115,7 +124,9 @@ async fn lines(args: &SendArgs, common: &Common) -> Outcome {
 }
 
 async fn producer(client: &Client, args: &SendArgs) -> Result<Producer, Failure> {
-    client.producer(&args.queue).window(WINDOW).open().await.map_err(|error| hint(error, &args.queue))
+    let producer = client.producer(&args.queue).window(WINDOW);
+    let producer = if args.mandatory { producer.mandatory() } else { producer };
+    producer.open().await.map_err(|error| hint(error, &args.queue))
 }
 
 /// Sends each line; answers how many were confirmed. The first failure ends it, and says how far it came.

@@ -91,6 +91,24 @@ async fn start(dir: &Path, nodes: usize) -> (LocalCluster, Shell) {
 const DECLARED: &str =
     "[[queue]]\nname = 'orders'\nlease = '45s'\n[[queue]]\nname = 'audit'\nstrict = true\n";
 
+const TOPICS: &str = "[[queue]]
+name = 'kept'
+[[topic]]
+name = 'events'
+retain = '1h'
+length_max = 7
+[[topic.subscription]]
+name = 'eu'
+pattern = '*.eu'
+lease = '5s'
+[[topic.subscription]]
+name = 'all'
+[[topic.binding]]
+name = 'kept'
+to = 'kept'
+filter = 'exists(keep)'
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_declares_queues_and_an_export_declares_them_again() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -116,10 +134,25 @@ async fn a_file_declares_queues_and_an_export_declares_them_again() {
     let plan = shell.json(&format!("{apply} --dry-run --prune"));
     let changes = serde_json::json!([{ "setting": "lease", "from": "45s", "to": "1m" }]);
     assert_eq!(plan["steps"][0]["changes"], changes);
-    assert_eq!(plan["steps"][1], serde_json::json!({ "action": "delete", "queue": "audit", "changes": [] }));
+    let deletion = serde_json::json!({ "action": "delete", "kind": "queue", "name": "audit", "changes": [] });
+    assert_eq!(plan["steps"][1], deletion);
     shell.run(&format!("{apply} --prune --yes")).ok();
     assert_eq!(shell.json("queue info orders")["settings"]["lease_ms"], 60_000);
     shell.run("queue info audit").fails(1, &["queue not found", "audit"]);
+
+    let made = shell.feed("apply -f -", TOPICS).ok();
+    assert!(made.contains("+ topic events") && made.contains("+ binding events/kept"), "{made}");
+    assert!(shell.feed("apply -f -", TOPICS).ok().contains("0 to change, 5 as declared"));
+    let exported = shell.run("export").ok();
+    assert!(shell.feed("apply -f - --prune", &exported).ok().contains("0 to change"), "{exported}");
+    let changed = shell.feed("apply -f -", &TOPICS.replace("*.eu", "*.us")).ok();
+    assert!(
+        changed.contains("~ subscription events/eu") && changed.contains("pattern: *.eu -> *.us"),
+        "{changed}"
+    );
+    shell.feed("apply -f -", &TOPICS.replace("to = 'kept'", "to = 'orders'")).fails(1, &["to cannot change"]);
+    shell.feed("apply -f - --prune --yes", "[[queue]]\nname = 'orders'\n").ok();
+    assert_eq!(shell.json("topic list"), serde_json::json!([]));
 
     shell.feed("apply -f -", "[[queue]]\nname = 'orders'\nstrict = true").fails(1, &["strict cannot change"]);
     shell.feed("apply -f -", "\n[[queue]]\nnam = 'x'").fails(1, &["standard input", "line 3", "nam"]);
@@ -275,6 +308,22 @@ async fn json_output_keeps_every_field() {
     fs::write(dir.path().join("f.toml"), "[[queue]]\nname = 'orders'\nlease = '1m'\n").expect("a file");
     note("apply", &format!("apply --dry-run -f {}", dir.path().join("f.toml").display()));
     note("queue delete", "queue delete orders --yes");
+    note("topic create", "topic create news --length-max 9 --dedup-window 1m");
+    note("subscription create", "subscription create news eu --pattern *.eu --filter exists(n) --lease 5s");
+    note("subscription list", "subscription list news");
+    note("subscription update", "subscription update news eu --filter not(exists(n))");
+    shell.run("send news hello --routing-key a.eu --mandatory").ok();
+    note("topic info", "topic info news");
+    note("topic list", "topic list");
+    note("topic update", "topic update news --length-max 10");
+    note("queue create", "queue create copies");
+    note("binding create", "binding create news copy --to copies --pattern *.eu");
+    note("binding list", "binding list news");
+    note("binding info", "binding info news copy");
+    note("binding update", "binding update news copy --filter exists(n)");
+    note("binding delete", "binding delete news copy --yes");
+    note("subscription delete", "subscription delete news eu --yes");
+    note("topic delete", "topic delete news --yes");
 
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/json.txt");
     let golden: BTreeSet<String> =

@@ -19,7 +19,7 @@ pub struct Sample {
     pub at: Instant,
     /// The cluster.
     pub survey: Survey,
-    /// The namespace's queues, by uid: the first ones by name.
+    /// The namespace's queues and subscriptions, by uid: the first ones by name, queues first.
     pub queues: BTreeMap<u64, QueueInfo>,
     /// How many queues there are.
     pub queue_count: usize,
@@ -32,10 +32,10 @@ impl Sample {
     /// When the cluster does not answer.
     pub async fn take(admin: &Admin) -> Result<Self, Error> {
         let survey = Survey::take(admin).await?;
-        let all = admin.list_queues().await?;
+        let all = names(admin).await?;
         let queue_count = all.len();
         let asked = all.into_iter().take(QUEUES_MAX).map(|queue| async move {
-            match admin.queue_info(&queue.name).await {
+            match admin.queue_info(&queue).await {
                 Ok(info) => Ok(Some(info)),
                 // Deleted since it was listed.
                 Err(Error::QueueNotFound { .. } | Error::QueueGone { .. }) => Ok(None),
@@ -46,4 +46,18 @@ impl Sample {
         let queues = infos.into_iter().flatten().map(|info| (info.queue.uid, info)).collect();
         Ok(Self { at: Instant::now(), survey, queues, queue_count })
     }
+}
+
+/// Queues, then the subscriptions of all topics.
+async fn names(admin: &Admin) -> Result<Vec<String>, Error> {
+    let mut names: Vec<String> = admin.list_queues().await?.into_iter().map(|queue| queue.name).collect();
+    for topic in admin.list_topics().await? {
+        match admin.list_subscriptions(&topic.name).await {
+            Ok(all) => names.extend(all.into_iter().map(|subscription| subscription.queue)),
+            // Deleted since it was listed.
+            Err(Error::QueueNotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(names)
 }

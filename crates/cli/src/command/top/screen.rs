@@ -307,6 +307,8 @@ mod tests {
             redelivered_total: 0,
             consumers: Vec::new(),
             leader_node: 2,
+            unseen: 0,
+            marks: Vec::new(),
         }
     }
 

@@ -165,6 +165,7 @@ impl Settings {
             dedup_window: self.dedup_window_ms.map(Duration::from_millis),
             resume: self.resume_ms.map(Duration::from_millis),
             body_bytes_max: self.body_bytes_max,
+            ..QueueSettings::default()
         }
     }
 }
