@@ -4,9 +4,15 @@
 //! have happened at any time since it began. The place of an event in the history is a sound order of real time: what came earlier was
 //! over before what came later began.
 
+mod fan;
+mod living;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+pub use fan::{FIRST_BINDING, Fan, Look, Published, conditions, takes};
+pub use living::{Living, Stored};
 
 /// Names an operation in its history.
 pub type Op = u64;
@@ -184,6 +190,10 @@ pub enum What {
     Read { op: Op, queue: u64 },
     /// It ends.
     ReadEnd { op: Op, end: End<Totals> },
+    /// Something about a name whose queue has several lives.
+    Life { name: u64, event: Living },
+    /// Something about the topic.
+    Fan(Fan),
     /// A look at a replica.
     Replica(Replica),
     /// A fault begins.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::{End, History, What};
+use crate::history::{End, Fan, History, What};
 use crate::invariant::Violation;
 use crate::net::Transport;
 
@@ -31,6 +31,8 @@ pub struct Report {
     pub leaders: u64,
     /// Processes that ended at the boundary that was asked for.
     pub fail_point_hits: u64,
+    /// Deliveries of what bindings carried.
+    pub carried: u64,
     /// Sends confirmed.
     pub sends_confirmed: u64,
     /// Of these: while a fault was in force.
@@ -82,6 +84,10 @@ impl Report {
             match &event.what {
                 What::Replica(replica) if replica.leads => {
                     leaders.insert((replica.group, replica.term));
+                }
+                What::Fan(Fan::Carried { .. }) => known(&End::Known(()), |report| &mut report.carried),
+                What::Fan(Fan::Published { end, .. }) => {
+                    known(&blank(end), |report| &mut report.sends_confirmed);
                 }
                 What::SendEnd { end, .. } => known(&blank(end), |report| &mut report.sends_confirmed),
                 What::SettleEnd { end, .. } => known(&blank(end), |report| &mut report.settles_answered),

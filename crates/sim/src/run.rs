@@ -10,7 +10,7 @@ use std::time::Duration;
 use phalanx_raft::RaftOptions;
 use phalanx_storage::fail_point::{FailPoint, Persist};
 
-use crate::history::{Bounds, End, Event, Recorder, What};
+use crate::history::{Bounds, End, Event, Fan, Recorder, What};
 use crate::invariant::{self, Violation};
 use crate::nemesis::{Nemesis, edge, plan, stir};
 use crate::net::Transport;
@@ -266,5 +266,8 @@ impl Run {
 }
 
 fn is_confirmed_send(event: &Event) -> bool {
-    matches!(&event.what, What::SendEnd { end: End::Known(_), .. })
+    matches!(
+        &event.what,
+        What::SendEnd { end: End::Known(_), .. } | What::Fan(Fan::Published { end: End::Known(_), .. })
+    )
 }

@@ -36,6 +36,7 @@ struct Summary {
     faults: BTreeMap<String, u64>,
     network: BTreeMap<String, u64>,
     leaders: u64,
+    carried: u64,
     sends_confirmed: u64,
     sends_confirmed_in_fault: u64,
     deliveries: u64,
@@ -138,6 +139,7 @@ fn summarize(reports: &[Report]) -> Summary {
         }
         summary.leaders += report.leaders;
         summary.simulated_hours += report.simulated_ms as f64 / 3_600_000.0;
+        summary.carried += report.carried;
         summary.sends_confirmed += report.sends_confirmed;
         summary.sends_confirmed_in_fault += report.sends_confirmed_in_fault;
         summary.deliveries += report.deliveries;
@@ -174,6 +176,7 @@ fn table(summary: &Summary) -> String {
     let in_fault = summary.sends_confirmed_in_fault;
     row("sends confirmed", format!("{} ({in_fault} while a fault was in force)", summary.sends_confirmed));
     row("deliveries", summary.deliveries.to_string());
+    row("deliveries of what bindings carried", summary.carried.to_string());
     row("settles answered", summary.settles_answered.to_string());
     row("operations of unknown outcome", summary.unknown_operations.to_string());
     row("slowest rest after healing", format!("{} ms", summary.slowest_rest_ms));

@@ -153,7 +153,7 @@ impl Index {
             }
             What::Replica(replica) => self.replicas.push((at, replica.clone())),
             What::Drained => self.drained = true,
-            What::Fault { .. } | What::Healed | What::Stopped { .. } => {}
+            What::Life { .. } | What::Fan(_) | What::Fault { .. } | What::Healed | What::Stopped { .. } => {}
         }
     }
 

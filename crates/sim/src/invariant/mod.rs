@@ -6,10 +6,12 @@
 mod applied;
 mod dedup;
 mod digests;
+mod fan_out;
 mod fifo;
 mod groups;
 mod index;
 mod leaders;
+mod lives;
 mod lost;
 mod machine_time;
 mod one_token;
@@ -44,6 +46,8 @@ pub const ALL: &[(&str, Rule)] = &[
     ("dedup", dedup::check),
     ("remembered-answers", remembered::check),
     ("reads-are-linearizable", reads::check),
+    ("lives-apart", lives::check),
+    ("fan-out-complete", fan_out::check),
     ("equal-digests", digests::check),
     ("one-leader-per-term", leaders::check),
     ("applied-never-back", applied::check),

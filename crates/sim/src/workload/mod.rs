@@ -2,7 +2,12 @@
 //!
 //! Clients know a cluster by its addresses and nothing of the world around them. Whatever they do and see goes into the history.
 
+mod board;
 mod consumer;
+mod fan;
+mod lives;
+mod nodes;
+mod once;
 mod outcome;
 mod producer;
 mod reader;
@@ -11,11 +16,13 @@ mod unary;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use phalanx_client::{Client, Connector, Error, Message, QueueSettings};
+
+pub use board::{Board, Stage};
 
 use crate::history::{Recorder, Sending};
 use crate::net::Door;
@@ -31,59 +38,16 @@ const PADDING_MAX: u64 = 400;
 const DEDUP_IDS: u64 = 12;
 /// Groups of a grouped queue.
 const GROUPS: u64 = 4;
+/// The queue that is deleted and created again; the others are numbered from 1.
+const LIVES: u64 = 9;
+/// The number of the topic.
+const TOPIC: u64 = 10;
 /// A call may take this long, retries included.
 const CALL_DEADLINE: Duration = Duration::from_secs(4);
 /// A node that owes an answer for this long is left.
 const STALL: Duration = Duration::from_millis(1_500);
 /// Pings, and how long they may go unanswered.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-
-/// What everyone does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Queues are being made.
-    Prepare,
-    /// Send, consume, misbehave.
-    Work,
-    /// Nobody sends any more; consumers take everything.
-    Drain,
-    /// Done.
-    Over,
-}
-
-/// What clients and the world outside tell each other. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Board {
-    stage: Arc<AtomicU8>,
-    /// The queues are there.
-    pub prepared: Arc<AtomicBool>,
-    /// Clients that still send, or wait for what came of it.
-    pub sending: Arc<AtomicUsize>,
-    messages: Arc<AtomicU64>,
-    identities: Arc<AtomicU64>,
-}
-
-impl Board {
-    /// What everyone does now.
-    pub fn stage(&self) -> Stage {
-        match self.stage.load(Relaxed) {
-            0 => Stage::Prepare,
-            1 => Stage::Work,
-            2 => Stage::Drain,
-            _ => Stage::Over,
-        }
-    }
-
-    /// What everyone does from now on.
-    pub fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u8, Relaxed);
-    }
-
-    /// A number that names nothing else in this run: holders, producers, requests.
-    fn identity(&self) -> u64 {
-        self.identities.fetch_add(1, Relaxed) + 1
-    }
-}
 
 /// A queue of the run.
 #[derive(Clone, Debug)]
@@ -108,6 +72,15 @@ enum Role {
     Consumer,
     Receiver,
     Reader,
+    Lives,
+    Fan,
+}
+
+impl Role {
+    /// Whether it counts among [`Board::sending`].
+    fn sends(self) -> bool {
+        matches!(self, Self::Producer | Self::Unary | Self::Lives | Self::Fan)
+    }
 }
 
 /// Everything that an actor needs.
@@ -129,7 +102,7 @@ impl Actor {
 
     /// A message that nobody has sent before.
     fn message(&mut self) -> (Sending, Message) {
-        let number = self.board.messages.fetch_add(1, Relaxed) + 1;
+        let number = self.board.message();
         let mut body = number.to_be_bytes().to_vec();
         let padding = self.random.within(0..PADDING_MAX);
         body.resize(body.len() + padding as usize, number as u8);
@@ -161,7 +134,7 @@ fn number_of(body: &[u8]) -> u64 {
 pub struct Workload {
     seed: u64,
     queues: Vec<QueueShape>,
-    hosts: Vec<Vec<(usize, Role)>>,
+    hosts: Vec<Vec<(QueueShape, Role)>>,
     recorder: Recorder,
     board: Board,
     addresses: Vec<String>,
@@ -188,7 +161,7 @@ impl Workload {
             queues.push(shape(3, &mut random));
         }
         let mut hosts = vec![Vec::new(), Vec::new()];
-        for queue in 0..queues.len() {
+        for queue in &queues {
             let mut roles = vec![Role::Producer, Role::Consumer, Role::Reader];
             roles.push(*random.pick(&[Role::Unary, Role::Producer]));
             roles.push(*random.pick(&[Role::Receiver, Role::Consumer]));
@@ -196,9 +169,14 @@ impl Workload {
                 roles.push(*random.pick(&[Role::Receiver, Role::Consumer, Role::Unary]));
             }
             for role in roles {
-                hosts[random.within(0..2) as usize].push((queue, role));
+                hosts[random.within(0..2) as usize].push((queue.clone(), role));
             }
         }
+        // A stream of its own, and last: what the others draw is what they drew without it.
+        let mut random = Random::new(seed, 10);
+        hosts[random.within(0..2) as usize].push((shape(LIVES, &mut random), Role::Lives));
+        let mut random = Random::new(seed, 11);
+        hosts[random.within(0..2) as usize].push((shape(TOPIC, &mut random), Role::Fan));
         Self { seed, queues, hosts, recorder, board, addresses }
     }
 
@@ -206,8 +184,7 @@ impl Workload {
     pub fn hosts(self, mut door: impl FnMut(&str) -> Arc<dyn Door>) -> Vec<(String, BoxFuture<'static, ()>)> {
         let mut futures: Vec<(String, BoxFuture<'static, ()>)> = Vec::new();
         for (host, roles) in self.hosts.iter().enumerate() {
-            let senders =
-                roles.iter().filter(|(_, role)| matches!(role, Role::Producer | Role::Unary)).count();
+            let senders = roles.iter().filter(|(_, role)| role.sends()).count();
             self.board.sending.fetch_add(senders, Relaxed);
             let prepares = host == 0;
             let actors: Vec<_> = roles
@@ -215,7 +192,7 @@ impl Workload {
                 .enumerate()
                 .map(|(at, (queue, role))| {
                     let seed = self.seed.wrapping_mul(1_000).wrapping_add(host as u64 * 100 + at as u64);
-                    (seed, self.queues[*queue].clone(), *role)
+                    (seed, queue.clone(), *role)
                 })
                 .collect();
             let (recorder, board, addresses) =
@@ -269,6 +246,8 @@ async fn act(role: Role, actor: Actor) {
         Role::Consumer => consumer::run(actor).await,
         Role::Receiver => receiver::run(actor).await,
         Role::Reader => reader::run(actor).await,
+        Role::Lives => lives::run(actor).await,
+        Role::Fan => fan::run(actor).await,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use phalanx_client::{Channel, Connector};
+use phalanx_client::Channel;
 use phalanx_proto::v1;
 use phalanx_proto::v1::messages_client::MessagesClient;
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
+use super::nodes::Nodes;
 use super::{Actor, Stage, number_of};
 use crate::history::{Action, Delivered, End, Returned, Settled, What};
 
@@ -19,22 +19,11 @@ const ATTEMPTS_MAX: u64 = 6;
 /// A receiver: its identity and its way to each node.
 struct Receiver {
     holder: u64,
-    nodes: Vec<MessagesClient<Channel>>,
-    /// The node that answered last.
-    good: usize,
+    nodes: Nodes,
 }
 
 pub(super) async fn run(mut actor: Actor) {
-    let nodes = actor.addresses.iter().map(|address| {
-        let endpoint = Endpoint::from_shared(address.clone()).expect("the addresses are well-formed");
-        let endpoint = endpoint
-            .connect_timeout(ATTEMPT)
-            .http2_keep_alive_interval(super::KEEPALIVE)
-            .keep_alive_timeout(super::KEEPALIVE)
-            .keep_alive_while_idle(true);
-        MessagesClient::new(Connector::channel(actor.door.as_ref(), endpoint))
-    });
-    let mut receiver = Receiver { holder: actor.board.identity(), nodes: nodes.collect(), good: 0 };
+    let mut receiver = Receiver { holder: actor.board.identity(), nodes: Nodes::of(&actor, ATTEMPT) };
     while actor.board.stage() != Stage::Over {
         let deliveries = receive(&mut actor, &mut receiver).await;
         for (delivery, arrived) in deliveries {
@@ -51,16 +40,8 @@ impl Receiver {
         bytes::Bytes::copy_from_slice(&u128::from(self.holder).to_be_bytes())
     }
 
-    /// The node to ask: the last good one, unless the dice say otherwise.
     fn node(&mut self, actor: &mut Actor) -> MessagesClient<Channel> {
-        if actor.random.chance(15) {
-            self.good = actor.random.within(0..self.nodes.len() as u64) as usize;
-        }
-        self.nodes[self.good].clone()
-    }
-
-    fn failed(&mut self) {
-        self.good = (self.good + 1) % self.nodes.len();
+        MessagesClient::new(self.nodes.pick(&mut actor.random))
     }
 }
 
@@ -93,7 +74,7 @@ async fn receive(actor: &mut Actor, receiver: &mut Receiver) -> Vec<(v1::Deliver
                 End::Known(tokens)
             }
             failed => {
-                receiver.failed();
+                receiver.nodes.failed();
                 again = actor.board.stage() != Stage::Over;
                 End::Unknown(
                     failed.map_or_else(|_| "no answer".to_owned(), |status| format!("{:?}", status.err())),
@@ -189,7 +170,7 @@ async fn settle(
         let end = match answer {
             Ok(Ok(response)) => told(&response.into_inner(), token, kind),
             failed => {
-                receiver.failed();
+                receiver.nodes.failed();
                 again = actor.board.stage() != Stage::Over;
                 End::Unknown(
                     failed.map_or_else(|_| "no answer".to_owned(), |status| format!("{:?}", status.err())),
@@ -205,7 +186,7 @@ async fn settle(
 }
 
 /// What an answer says of a token.
-fn told(response: &v1::SettleResponse, token: u64, asked: v1::SettleAction) -> End<Settled> {
+pub(super) fn told(response: &v1::SettleResponse, token: u64, asked: v1::SettleAction) -> End<Settled> {
     let about = response.outcomes.iter().find(|outcome| {
         outcome.tokens.as_ref().is_some_and(|range| (range.first..=range.last).contains(&token))
     });

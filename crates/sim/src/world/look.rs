@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use phalanx_state_machine::command::QueueKind;
+
 use super::{Machine, World};
 use crate::history::{Replica, What};
 
@@ -43,8 +45,10 @@ impl World {
                 let depth = depths.entry(shard.id()).or_default();
                 if shard.is_leader() {
                     *depth = Some(shard.group.read(|machine| {
-                        let queues = machine.queue_uids().filter_map(|uid| machine.queue_info(uid));
-                        queues.map(|info| info.ready_count + info.leased_count).sum()
+                        // What a topic keeps is for nobody to consume.
+                        let all = machine.queue_uids().filter_map(|uid| machine.queue_info(uid));
+                        let queues = all.filter(|info| info.kind != QueueKind::Topic);
+                        queues.map(|info| info.ready_count + info.leased_count + info.unseen_count).sum()
                     }));
                 }
             }
