@@ -1,0 +1,7 @@
+//! `jepsen`. See the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    phalanx_jepsen::command::main()
+}
