@@ -1,6 +1,6 @@
 //! Whether this node's wall clock can be believed.
 //!
-//! A node that leads asks the others for theirs. One that is further than [`TOLERANCE_MS`] from the median of all hands over what it leads, to
+//! A node that leads asks the others for theirs. One that is further than `TOLERANCE_MS` from the median of all hands over what it leads, to
 //! nodes that are not; until it agrees again, its wall clock does not pull machine time. Invariant: nothing but that depends on what is found
 //! here; without a majority of answers, or if nobody better can be reached, a node goes on as it is.
 

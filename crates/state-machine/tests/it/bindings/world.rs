@@ -471,7 +471,8 @@ impl World {
                 wanted.extend(brought);
             }
             let mut taken = taken;
-            (taken.sort(), wanted.sort());
+            taken.sort();
+            wanted.sort();
             assert_eq!(taken, wanted, "what {place} has taken");
         }
     }

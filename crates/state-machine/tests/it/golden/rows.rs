@@ -82,6 +82,10 @@ fn golden_rows_of_the_machine_and_of_queues() {
             ..QueueRow::default()
         },
     );
+}
+
+#[test]
+fn golden_rows_of_topics_and_what_takes_from_them() {
     let source = Some(Source { topic: 4, pattern: "*.eu".into(), filter: "n >= 2".into(), target: 0 });
     let kind = QueueKind::Subscription.into();
     check(
@@ -109,6 +113,10 @@ fn golden_rows_of_the_machine_and_of_queues() {
         &QueueEntry { start: Some(Place { kind: Some(PlaceKind::Earliest(true)) }), ..QueueEntry::default() },
     );
     check("row-match", &MatchRow { bits: 0x8000_0000_0000_0101 });
+}
+
+#[test]
+fn golden_rows_of_clients() {
     check(
         "row-consumer",
         &ConsumerRow {
