@@ -16,7 +16,7 @@ impl Machine {
         self.now_ms
     }
 
-    /// The leader's term that the last [`TermStart`] opened; 0 = none.
+    /// The leader's term that the last [`crate::command::TermStart`] opened; 0 = none.
     #[must_use]
     pub fn term(&self) -> u64 {
         self.term
@@ -130,7 +130,7 @@ impl Machine {
         self.topics.get(&queue.topic_uid()?)
     }
 
-    /// Messages of a queue where they are; `None` for an unknown uid. Takes at most [`limits::LOOK_STEPS_MAX`] steps.
+    /// Messages of a queue where they are; `None` for an unknown uid. Takes at most [`crate::limits::LOOK_STEPS_MAX`] steps.
     #[must_use]
     pub fn look(&self, uid: QueueUid, at: &LookAt<'_>) -> Option<MessagePage> {
         self.queue(uid).map(|queue| queue.look(at, self.topic_of(queue)))
