@@ -7,7 +7,8 @@ mod fan_out;
 pub mod fifo;
 mod groups;
 mod lease;
-mod recovery;
+mod reads;
+pub mod recovery;
 mod sends;
 #[cfg(test)]
 mod story;
@@ -152,6 +153,7 @@ pub fn check(events: &[Event]) -> Results {
         lease::check(&index),
         groups::check(&index),
         fan_out::check(&index),
+        reads::check(&index),
         cluster::digests(&index),
         cluster::liveness(&index),
         cluster::stops(&index),

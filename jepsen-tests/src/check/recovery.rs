@@ -1,6 +1,6 @@
-//! How long a queue was without its leader: from a fault that struck the leader to the end of the first send that began after it and was confirmed.
+//! How long a queue was without its leader: the longest time without a confirmed send, from a fault that struck the leader until the fault was over.
 //!
-//! Figures only: what they may be depends on the machine. The times of a send's own way are in them.
+//! Figures only: what they may be depends on the machine. The pauses between two sends, and a send's own way, are in them.
 
 use super::Finding;
 use crate::history::{Event, F, Index};
@@ -11,23 +11,39 @@ const KINDS: [(&[&str], [&str; 4]); 2] = [
     (&["pause", "partition"], ["silences", "silence-p50-ms", "silence-p99-ms", "silence-max-ms"]),
 ];
 
-pub(super) fn check(index: &Index) -> Finding {
-    let mut finding = Finding::new("recovery");
+/// Of each fault that struck a leader, alone, and left a majority: whether it was a kill, and how long no send was confirmed, ms.
+pub fn gaps(index: &Index) -> Vec<(bool, u64)> {
     let bands = index.bands();
     // Faults at the same time: what follows is neither's.
-    let alone = bands.iter().filter(|band| bands.iter().filter(|other| other.1 == band.1).count() == 1);
-    let alone: Vec<_> = alone.collect();
-    for (kinds, names) in KINDS {
-        let mut gaps: Vec<u64> = alone
-            .iter()
-            .filter(|(_, _, fault)| is_of(fault, kinds))
-            .filter_map(|(begin, end, fault)| gap_ms(index, *begin, *end, fault))
-            .collect();
+    let is_alone = |at: u64| bands.iter().filter(|other| other.1 == at).count() == 1;
+    let mut gaps = Vec::new();
+    for (begin, end, fault) in bands.iter().filter(|band| is_alone(band.1)) {
+        for (place, (kinds, _)) in KINDS.iter().enumerate() {
+            if is_of(fault, kinds) {
+                gaps.extend(gap_ms(index, *begin, *end, fault).map(|gap| (place == 0, gap)));
+            }
+        }
+    }
+    gaps
+}
+
+/// Of figures in order: the one below which so many percent are.
+pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(place).copied().unwrap_or_default()
+}
+
+pub(super) fn check(index: &Index) -> Finding {
+    let mut finding = Finding::new("recovery");
+    let all = gaps(index);
+    for (place, (_, names)) in KINDS.into_iter().enumerate() {
+        let of_kind = all.iter().filter(|(is_kill, _)| *is_kill == (place == 0));
+        let mut gaps: Vec<u64> = of_kind.map(|(_, gap)| *gap).collect();
         gaps.sort_unstable();
         let Some(most) = gaps.last() else { continue };
-        let at = |percent: usize| gaps[(gaps.len() * percent / 100).min(gaps.len() - 1)] as usize;
-        for (name, figure) in names.into_iter().zip([gaps.len(), at(50), at(99), *most as usize]) {
-            finding.count(name, figure);
+        let figures = [gaps.len() as u64, percentile(&gaps, 50), percentile(&gaps, 99), *most];
+        for (name, figure) in names.into_iter().zip(figures) {
+            finding.count(name, figure as usize);
         }
     }
     finding
@@ -44,30 +60,54 @@ fn is_of(fault: &Event, kinds: &[&str]) -> bool {
 
 fn gap_ms(index: &Index, begin: u64, end: u64, fault: &Event) -> Option<u64> {
     let queue = fault.facts.queue.as_deref()?;
-    let sends = index.of(queue, F::Enqueue).filter(|op| op.is_ok() && op.began_ns >= begin);
-    let first = sends.map(|op| op.ended_ns).min()?;
-    // After the end of the fault it was not the election that ended the gap.
-    (first <= end).then_some((first - begin) / 1_000_000)
+    let sends = index.of(queue, F::Enqueue).filter(|op| op.is_ok());
+    let mut ends: Vec<u64> =
+        sends.map(|op| op.ended_ns).filter(|ended| (begin..=end).contains(ended)).collect();
+    ends.sort_unstable();
+    let mut longest = 0;
+    let mut last = begin;
+    for ended in ends {
+        longest = longest.max(ended - last);
+        last = ended;
+    }
+    // A silence that the end of the fault ended was not ended by an election.
+    (longest > end.saturating_sub(last)).then_some(longest / 1_000_000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::story::{QUEUE, Story, on};
-    use super::check;
+    use super::{gaps, percentile};
     use crate::history::{F, Facts, Index, Kind};
 
     #[test]
-    fn the_gap_ends_with_the_first_send_that_began_after_the_fault() {
+    fn the_gap_is_the_longest_silence_that_a_send_ended() {
         let mut story = Story::of_class("plain");
         story.sent(1, 1);
         let note = Some("partition isolated-leader [1] leader".to_owned());
         let facts = Facts { note, leader: Some(1), majority: Some(1), ..on(QUEUE) };
-        story.note(F::Fault, Kind::Info, facts).sent(2, 2).note(F::Heal, Kind::Info, Facts::default());
-        let index = Index::new(story.events()).unwrap();
-        let counts = check(&index).counts;
-        assert_eq!(
-            counts,
-            [("silences", 1), ("silence-p50-ms", 2), ("silence-p99-ms", 2), ("silence-max-ms", 2)]
-        );
+        // One is still confirmed at once; then nothing for 5 ms and the 2 that the next takes.
+        story.note(F::Fault, Kind::Info, facts).sent(2, 2);
+        for _ in 0..5 {
+            story.note(F::Damage, Kind::Info, Facts::default());
+        }
+        story.sent(3, 3);
+        let with_end = |story: &Story, pause: usize| {
+            let mut story = story.clone();
+            for _ in 0..pause {
+                story.note(F::Damage, Kind::Info, Facts::default());
+            }
+            story.note(F::Heal, Kind::Info, Facts::default());
+            gaps(&Index::new(story.events()).unwrap())
+        };
+        assert_eq!(with_end(&story, 0), [(false, 7)]);
+        assert_eq!(with_end(&story, 9), [], "the longest was ended by the end of the fault");
+    }
+
+    #[test]
+    fn percentiles_are_figures_that_occurred() {
+        let figures: Vec<u64> = (1..=50).collect();
+        assert_eq!([50, 90, 99].map(|percent| percentile(&figures, percent)), [26, 46, 50]);
+        assert_eq!(percentile(&[], 50), 0);
     }
 }

@@ -39,7 +39,7 @@ fn hunt(canary: Canary) -> Result<(&'static str, &'static str), &'static str> {
         Canary::TokenReused => Ok(("queue", "kill-all,restart,kill-majority")),
         Canary::EffectsTrusted => Ok(("queue", "kill,isolated-leader,pause,restart")),
         Canary::FanOutSkips => Ok(("fan-out", "kill")),
-        Canary::StaleReads => Err("no workload reads what is in a queue"),
+        Canary::StaleReads => Ok(("reads", "isolated-leader,pause")),
         Canary::UidConfusion => Err("no workload deletes queues"),
         Canary::InboxForgets => Err("no workload binds queues"),
     }

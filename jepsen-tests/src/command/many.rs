@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::list::obstacle;
 use super::run::{fresh_seed, results_dir};
+use super::sum::{Sum, figure};
 use super::{CHILD, Place, SoakArgs, say};
 use crate::check::Verdict;
 use crate::edn::Edn;
@@ -16,6 +17,9 @@ use crate::workload;
 const SMOKE: &str = "kill,kill,kill-majority,halves,one-way,isolated-leader,ring,pause,pause";
 /// A run of the smoke level ends when every fault has had its turn: long before this, s.
 const SMOKE_SECONDS_MAX: u64 = 120;
+/// What a soak has more of than a turn each.
+const SOAK_MORE: [&str; 8] =
+    ["kill", "kill", "kill", "kill", "kill-majority", "halves", "isolated-leader", "isolated-leader"];
 /// What a run of the smoke level must have seen.
 const SMOKE_LEAST: [(&str, u64); 3] = [("kill", 3), ("partition", 3), ("pause", 2)];
 
@@ -67,11 +71,6 @@ impl Part {
     }
 }
 
-/// A figure of a checker.
-fn figure(results: &Edn, checker: &str, name: &str) -> u64 {
-    results.get(checker).and_then(|finding| finding.get(name)).and_then(Edn::as_u64).unwrap_or_default()
-}
-
 /// What every change must pass.
 pub fn smoke(place: &Place) -> Result<Verdict, String> {
     let dir = place.out.clone().unwrap_or_else(|| results_dir("smoke"));
@@ -105,8 +104,8 @@ fn of_soak(args: &SoakArgs, dir: &Path) -> Result<impl Iterator<Item = Part> + u
         true => workload::ALL.iter().map(|(name, _)| (*name).to_owned()).collect(),
         false => args.workload.clone(),
     };
-    let possible: Vec<&str> =
-        Fault::ALL.iter().filter(|row| obstacle(row.2).is_none()).map(|row| row.1).collect();
+    let possible = Fault::ALL.iter().filter(|row| obstacle(row.2).is_none());
+    let possible: Vec<&str> = possible.map(|row| row.1).chain(SOAK_MORE).collect();
     if args.nemesis.is_empty() {
         for (_, name, needs) in Fault::ALL {
             if let Some(why) = obstacle(needs) {
@@ -135,27 +134,30 @@ fn of_soak(args: &SoakArgs, dir: &Path) -> Result<impl Iterator<Item = Part> + u
 pub fn soak(args: &SoakArgs) -> Result<Verdict, String> {
     let dir = args.place.out.clone().unwrap_or_else(|| results_dir("soak"));
     let begin = Instant::now();
-    let mut runs = Vec::new();
+    let mut sum = Sum::default();
     for part in of_soak(args, &dir)? {
         if begin.elapsed() >= Duration::from_secs(args.minutes * 60) {
             break;
         }
         let (verdict, results) = part.run(&args.place)?;
-        runs.push((verdict, results));
+        sum.add(&part.dir, verdict, results);
         // After each, so that an end before the time leaves what there is.
-        write_figures(&dir, &figures(&runs))?;
+        sum.write(&dir)?;
         if verdict == Verdict::Valid {
             // Nobody needs the data of what went well.
             forget_data(&part);
         }
     }
-    say(&figures(&runs));
-    Ok(runs.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Unknown))
-}
-
-fn write_figures(dir: &Path, figures: &str) -> Result<(), String> {
-    let path = dir.join("figures");
-    std::fs::write(&path, figures).map_err(|error| format!("{}: {error}", path.display()))
+    say(&sum.figures());
+    let mut verdict = sum.verdict();
+    if args.nemesis.is_empty() {
+        for missing in sum.missing(args.minutes) {
+            say(&format!("{missing}\n"));
+            verdict = verdict.max(Verdict::Unknown);
+        }
+    }
+    say(&format!("{verdict:?}: {}\n", dir.join("soak.svg").display()));
+    Ok(verdict)
 }
 
 fn forget_data(part: &Part) {
@@ -163,37 +165,4 @@ fn forget_data(part: &Part) {
         // Not there when it was on a disk of our own.
         let _ = std::fs::remove_dir_all(part.dir.join(format!("node-{node}/data")));
     }
-}
-
-/// The sums of all runs.
-fn figures(runs: &[(Verdict, Edn)]) -> String {
-    let mut sums: Vec<(String, u64)> = Vec::new();
-    for (_, results) in runs {
-        let Edn::Map(checkers) = results else { continue };
-        for (checker, finding) in checkers {
-            let (Edn::Word(checker), Edn::Map(rows)) = (checker, finding) else { continue };
-            for (name, number) in rows {
-                let (Edn::Word(name), Edn::Int(_)) = (name, number) else { continue };
-                let (name, number) = (format!("{checker} {name}"), number.as_u64().unwrap_or_default());
-                match sums.iter_mut().find(|(known, _)| *known == name) {
-                    // Times are not added up: the longest counts.
-                    Some(row) if name.ends_with("-ms") => row.1 = row.1.max(number),
-                    Some(row) => row.1 += number,
-                    None => sums.push((name, number)),
-                }
-            }
-        }
-    }
-    let with = |verdict| runs.iter().filter(|(known, _)| *known == verdict).count();
-    let mut text = format!(
-        "{} runs: {} valid, {} invalid, {} unknown\n",
-        runs.len(),
-        with(Verdict::Valid),
-        with(Verdict::Invalid),
-        with(Verdict::Unknown)
-    );
-    for (name, number) in sums {
-        text += &format!("  {name}: {number}\n");
-    }
-    text
 }

@@ -1,10 +1,12 @@
 //! The command line.
 
 mod canaries;
+mod failover;
 mod list;
 mod many;
 mod progress;
 mod run;
+mod sum;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -42,6 +44,13 @@ enum Command {
     },
     /// All workloads in turn under all nemeses that this machine can do, until the time is over.
     Soak(SoakArgs),
+    /// Figures and picture of a soak again, from its directory.
+    Sum {
+        /// What a soak has written.
+        dir: PathBuf,
+    },
+    /// Kills or isolates the leader again and again: how long is no send confirmed?
+    Failover(failover::FailoverArgs),
     /// What every change must pass: three workloads of half a minute each, with kills, partitions and pauses.
     Smoke(Place),
     /// Planted bugs, in an extra build that this makes, must be caught.
@@ -137,6 +146,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check { history } => judge(&history),
         Command::Soak(args) => many::soak(&args),
+        Command::Sum { dir } => sum::sum(&dir),
+        Command::Failover(args) => failover::failover(&args),
         Command::Canaries { only, place } => canaries::canaries(&only, &place),
         Command::Smoke(place) => many::smoke(&place),
         Command::Replay { dir, place } => run::replay(&dir, place),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::failover::{FailoverArgs, failover};
 use super::list::obstacle;
 use super::progress::Progress;
 use super::{Place, RunArgs, say};
@@ -19,7 +20,7 @@ pub(super) fn fresh_seed() -> u64 {
 }
 
 /// Where links can be cut: inside of namespaces if that is possible. Returns when this process is where it is to be.
-fn settle_in(place: &Place) {
+pub(super) fn settle_in(place: &Place) {
     if !place.proxies && !net::is_inside() {
         let why = net::enter();
         eprintln!("jepsen: no namespaces here ({why}); links are proxies");
@@ -49,13 +50,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 }
 
 /// Runs it, unless it is told to stop.
-fn execute(settings: &Settings) -> Result<Results, String> {
-    if !settings.binary.is_file() {
-        return Err(format!(
-            "{} is not there: build it, or name it with --binary",
-            settings.binary.display()
-        ));
-    }
+pub(super) fn execute(settings: &Settings) -> Result<Results, String> {
     let runtime = runtime()?;
     let title = format!("{} seed {}", settings.workload, settings.seed);
     let mut progress = Progress::new(&title, settings.time);
@@ -71,9 +66,19 @@ fn execute(settings: &Settings) -> Result<Results, String> {
     results
 }
 
+/// The server is there.
+pub(super) fn check_binary(path: &Path) -> Result<(), String> {
+    match path.is_file() {
+        true => Ok(()),
+        false => Err(format!("{} is not there: build it, or name it with --binary", path.display())),
+    }
+}
+
 fn settings(args: &RunArgs, seed: u64, dir: PathBuf) -> Result<Settings, String> {
     check_workload(&args.workload)?;
+    let faults = faults(&args.nemesis)?;
     let binary = std::path::absolute(&args.place.binary).map_err(|error| error.to_string())?;
+    check_binary(&binary)?;
     let words =
         ["run", "--workload", &args.workload, "--nemesis", &args.nemesis.join(",")].map(str::to_owned);
     let mut words = Vec::from(words);
@@ -85,10 +90,11 @@ fn settings(args: &RunArgs, seed: u64, dir: PathBuf) -> Result<Settings, String>
     }
     Ok(Settings {
         workload: args.workload.clone(),
-        faults: faults(&args.nemesis)?,
+        faults,
         nodes: args.nodes,
         time: Duration::from_secs(args.time),
         rounds: args.rounds,
+        trials: None,
         seed,
         binary,
         dir,
@@ -121,8 +127,9 @@ pub fn replay(dir: &Path, place: Place) -> Result<Verdict, String> {
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let words = std::iter::once("jepsen").chain(text.lines());
     let cli = <super::Cli as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-    let super::Command::Run(args) = cli.command else {
-        return Err(format!("{} is not of a run", path.display()));
-    };
-    run(&RunArgs { place, ..args })
+    match cli.command {
+        super::Command::Run(args) => run(&RunArgs { place, ..args }),
+        super::Command::Failover(args) => failover(&FailoverArgs { place, ..args }),
+        _ => Err(format!("{} is not of a run", path.display())),
+    }
 }

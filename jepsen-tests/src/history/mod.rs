@@ -45,6 +45,10 @@ pub enum F {
     Ack,
     /// A delivery is given back.
     Nack,
+    /// The totals of a queue are read.
+    Read,
+    /// The oldest message is looked at (`sequence`; absent: there was none).
+    Peek,
     /// A queue of this run and its class (`note`).
     Queue,
     /// A fault begins.
@@ -70,11 +74,13 @@ pub enum F {
 }
 
 impl F {
-    const ALL: [(Self, &'static str); 15] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::Enqueue, "enqueue"),
         (Self::Dequeue, "dequeue"),
         (Self::Ack, "ack"),
         (Self::Nack, "nack"),
+        (Self::Read, "read"),
+        (Self::Peek, "peek"),
         (Self::Queue, "queue"),
         (Self::Fault, "fault"),
         (Self::Heal, "heal"),
@@ -159,6 +165,10 @@ facts! {
     place = "place",
     /// Who holds the lease.
     holder = "holder",
+    /// Messages sent, ever, as a read shows it.
+    sent = "sent",
+    /// Messages acknowledged, ever, as a read shows it.
+    acked = "acked",
     /// A node.
     node = "node",
     /// A Raft group.

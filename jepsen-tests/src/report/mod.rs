@@ -1,9 +1,13 @@
 //! What a run leaves for people.
 
+mod gaps;
 mod latency;
+mod soak;
 mod timeline;
 
+pub use gaps::gaps;
 pub use latency::latency;
+pub use soak::{Strip, soak, strip};
 pub use timeline::timeline;
 
 use crate::check::{Results, Verdict};

@@ -2,6 +2,7 @@
 
 mod finish;
 mod stage;
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use crate::nemesis::{Fault, Nemesis, Plan};
 use crate::report;
 use crate::workload::client::{PATIENT, connect};
 use crate::workload::{Cast, Stage};
+
+pub use trials::Trials;
 
 /// Pause between two looks whether a process ended by itself.
 const SUPERVISE: Duration = Duration::from_millis(200);
@@ -34,6 +37,8 @@ pub struct Settings {
     pub time: Duration,
     /// Ends earlier, when every fault has had its turn so often.
     pub rounds: Option<u64>,
+    /// Instead of a plan: one fault, on the leader, so often.
+    pub trials: Option<Trials>,
     /// Decides faults and clients.
     pub seed: u64,
     /// The server.
@@ -100,7 +105,10 @@ async fn act(settings: &Settings, recorder: &Recorder, watch: &mut dyn Watch) ->
     let mut cast = Cast::new(stage, settings.seed);
     prepare(&mut cast, &client, &settings.workload).await?;
     nemesis.queue = first_queue(recorder);
-    let result = torment(settings, &mut nemesis, watch).await;
+    let result = match settings.trials {
+        Some(trials) => trials::carry_out(settings, trials, &mut nemesis, watch).await,
+        None => torment(settings, &mut nemesis, watch).await,
+    };
     result.map_err(|error| format!("a fault could not be brought about: {error}"))?;
     watch.tell(settings.time, recorder.counts().0, recorder.counts().1, 0, "healed, draining");
     finish::settle_down(&mut nemesis, &client).await;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use phalanx_client::{Client, Consumer, Delivery, Error, Id, Message, Receiver, ReturnReason};
+use phalanx_client::{Client, Consumer, Delivery, Error, Id, Message, Peek, Receiver, ReturnReason};
 
 use crate::history::{F, Facts, Kind, Recorder};
 
@@ -157,6 +157,52 @@ impl Scribe {
             Err(error) => {
                 self.recorder.end_error(open, is_unknown(&error), &error);
                 Err(error)
+            }
+        }
+    }
+
+    /// Reads the totals of the queue.
+    ///
+    /// # Errors
+    /// When no answer came, or the call was refused.
+    pub async fn read(&self, client: &Client) -> Result<(), Error> {
+        let open = self.recorder.begin(F::Read, None, self.facts());
+        match client.admin().queue_info(&self.queue).await {
+            Ok(info) => {
+                let (sent, acked) = (Some(info.sent_total), Some(info.acked_total));
+                self.recorder.end(open, Kind::Ok, None, Facts { sent, acked, ..self.facts() });
+                Ok(())
+            }
+            Err(error) => {
+                self.recorder.end_error(open, is_unknown(&error), &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks at the oldest message.
+    ///
+    /// # Errors
+    /// When no answer came, or the call was refused.
+    pub async fn look(&self, client: &Client) -> Result<(), Error> {
+        let open = self.recorder.begin(F::Peek, None, self.facts());
+        let mut from_sequence = 0;
+        loop {
+            let peek = Peek { from_sequence, max_messages: 1, ..Peek::default() };
+            match client.admin().peek(&self.queue, peek).await {
+                Ok(page) => {
+                    let sequence = page.messages.first().map(|message| message.sequence);
+                    if let (None, Some(next)) = (sequence, page.next_sequence) {
+                        from_sequence = next;
+                        continue;
+                    }
+                    self.recorder.end(open, Kind::Ok, None, Facts { sequence, ..self.facts() });
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.recorder.end_error(open, is_unknown(&error), &error);
+                    return Err(error);
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::history::{F, Facts, Kind, Recorder};
 use client::Scribe;
 
 /// Every workload and what it is.
-pub const ALL: [(&str, &str); 8] = [
+pub const ALL: [(&str, &str); 9] = [
     ("queue", "producers, pipelined and by call; consumers that sometimes give back"),
     ("fifo", "one message at a time, by calls, with receives of an empty queue"),
     ("groups", "ordering groups and a strict queue, with consumers that give back"),
@@ -28,6 +28,7 @@ pub const ALL: [(&str, &str); 8] = [
     ("dedup", "the same request through other nodes, and deduplication ids"),
     ("pauses", "consumers that go on after their lease has run out"),
     ("fan-out", "a topic whose subscriptions take all, by pattern, by filter"),
+    ("reads", "totals and the oldest message are read through each node"),
     ("mixed", "all of them at once"),
 ];
 
@@ -81,6 +82,11 @@ impl Cast {
     /// Nobody yet.
     pub fn new(stage: Stage, seed: u64) -> Self {
         Self { stage, random: SmallRng::seed_from_u64(seed), tasks: JoinSet::new(), holders: 0 }
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.stage.addresses.len()
     }
 
     /// One more client, which begins at some node.
@@ -185,6 +191,10 @@ impl Cast {
             "fan-out" => {
                 self.topic(client, "topic").await?;
                 parts::fan_out(self)
+            }
+            "reads" => {
+                self.queue(client, "reads", "plain", lease(8)).await?;
+                parts::reads(self)
             }
             "mixed" => {
                 for (workload, _) in ALL.iter().filter(|(name, _)| *name != "mixed") {

@@ -1,6 +1,6 @@
 //! Who takes part in each workload.
 
-use super::consume::{Habits, by_calls, by_stream, lock};
+use super::consume::{Habits, by_calls, by_stream, lock, read};
 use super::produce::{Kind, by_calls as send_by_calls, by_stream as send_by_stream, repeating};
 use super::{Cast, Role};
 
@@ -60,6 +60,17 @@ pub(super) fn pauses(cast: &mut Cast) -> Made {
     cast.enter("pauses", |role| send_by_calls(role, Kind::Plain))?;
     for _ in 0..4 {
         cast.enter("pauses", |role| by_calls(role, Habits { oversleeps: 15, ..Habits::default() }))?;
+    }
+    Ok(())
+}
+
+pub(super) fn reads(cast: &mut Cast) -> Made {
+    cast.enter("reads", |role| send_by_stream(role, Kind::Plain))?;
+    cast.enter("reads", |role| send_by_calls(role, Kind::Plain))?;
+    cast.enter("reads", |role| by_stream(role, Habits { nacks: 3, ..Habits::default() }))?;
+    cast.enter("reads", |role| by_calls(role, Habits { nacks: 3, ..Habits::default() }))?;
+    for _ in 0..cast.nodes() {
+        cast.enter("reads", read)?;
     }
     Ok(())
 }
