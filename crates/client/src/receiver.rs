@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use phalanx_proto::v1;
@@ -119,16 +119,22 @@ impl Receiver {
             max_messages: messages.clamp(1, limits::RECEIVE_MESSAGES_MAX),
             wait_ms: 0,
             lease_ms: self.lease_ms,
+            repeated: false,
         };
+        // Set once an attempt may still be on its way.
+        let repeated = AtomicBool::new(false);
         let until = Instant::now() + wait;
         let mut call = self.shared.to_queue(&self.queue, Repeat::Same);
         call.deadline += wait;
         call.attempt_max += wait;
+        call.unsure = Some(&repeated);
         let response = self
             .shared
             .call(call, |target, _| {
                 let left = until.saturating_duration_since(Instant::now());
-                let request = v1::ReceiveRequest { wait_ms: left.as_millis() as u64, ..request.clone() };
+                let wait_ms = left.as_millis() as u64;
+                let repeated = repeated.load(Ordering::Relaxed);
+                let request = v1::ReceiveRequest { wait_ms, repeated, ..request.clone() };
                 async move { messages_client(&target).receive(request).await }
             })
             .await?;

@@ -350,6 +350,9 @@ pub struct Receive {
     /// Lease, ms; 0 = the queue's.
     #[prost(uint64, tag = "6")]
     pub lease_ms: u64,
+    /// The call is answered with this, and a copy of it may come later: that nothing was found is remembered, too.
+    #[prost(bool, tag = "7")]
+    pub last: bool,
 }
 
 /// See [`CommandKind::Attach`].

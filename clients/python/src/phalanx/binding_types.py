@@ -42,7 +42,7 @@ class Binding:
     conditions: Conditions
     #: When it was created, by the cluster's time.
     created: datetime
-    #: ``creating``, ``live`` or ``deleting``.
+    #: ``creating``, ``live``, ``deleting``, or ``target-deleted``: what it fed is gone. The last only of bindings that were listed or looked at.
     state: str
 
     @classmethod

@@ -1,7 +1,8 @@
 //! `Messages.Receive`: leases messages to a caller that keeps no stream, and waits for the first if asked to.
 //!
 //! The wait is this node's: when something can be received, it proposes again, with the same request id. Invariant: whatever was leased
-//! under a request id is what a repetition of the call with that id gets, and it never waits for anything else.
+//! under a request id is what a repetition of the call with that id gets, and it never waits for anything else. After a repetition that was answered
+//! with nothing, an earlier attempt that arrives late gets nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Ask {
     request: Id128,
     messages_max: u32,
     lease_ms: u64,
+    /// An earlier attempt may still come.
+    repeated: bool,
     /// Nothing to receive: answer by then.
     wait_until: Instant,
     deadline: Instant,
@@ -85,6 +88,7 @@ fn ask(state: &NodeState, caller: &Caller, request: &mut v1::ReceiveRequest) -> 
         request: id,
         messages_max: request.max_messages.max(1),
         lease_ms: request.lease_ms,
+        repeated: request.repeated,
         wait_until: now + wait,
         deadline: now + deadline,
     })
@@ -110,7 +114,11 @@ async fn serve(state: &NodeState, local: Local, ask: Ask) -> Result<v1::ReceiveR
         false => None,
     };
     loop {
-        let (deliveries, repeated) = propose(&local, &ask).await?;
+        let is_last = ask.repeated && Instant::now() >= ask.wait_until;
+        let (deliveries, repeated) = propose(&local, &ask, is_last).await?;
+        if is_last && deliveries.is_empty() {
+            return Ok(v1::ReceiveResponse::default());
+        }
         if repeated || !deliveries.is_empty() {
             drop(waiter); // the next one looks for what is left, while this one reads bodies
             let deliveries = deliveries_out(&local, deliveries).await?;
@@ -123,13 +131,17 @@ async fn serve(state: &NodeState, local: Local, ask: Ask) -> Result<v1::ReceiveR
                 Wake::Ready => {}
                 Wake::Over => return Err(moved(&local)),
             },
-            () = tokio::time::sleep_until(ask.wait_until) => return Ok(v1::ReceiveResponse::default()),
+            // Once more, as the last.
+            () = tokio::time::sleep_until(ask.wait_until), if ask.repeated => {}
+            () = tokio::time::sleep_until(ask.wait_until), if !ask.repeated => {
+                return Ok(v1::ReceiveResponse::default());
+            }
         }
     }
 }
 
 /// The deliveries, and whether they are those of a repeated call: there will be no others.
-async fn propose(local: &Local, ask: &Ask) -> Result<(Vec<Delivery>, bool), Status> {
+async fn propose(local: &Local, ask: &Ask, is_last: bool) -> Result<(Vec<Delivery>, bool), Status> {
     let receive = Receive {
         uid: local.uid,
         consumer: ask.consumer,
@@ -137,6 +149,7 @@ async fn propose(local: &Local, ask: &Ask) -> Result<(Vec<Delivery>, bool), Stat
         messages_max: ask.messages_max,
         bytes_max: RECEIVE_BYTES_MAX,
         lease_ms: ask.lease_ms,
+        last: is_last,
     };
     let command = Command::from(CommandKind::Receive(receive));
     match local.shard.batcher.enqueue(command, ask.deadline)?.await? {

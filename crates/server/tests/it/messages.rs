@@ -15,6 +15,7 @@ use crate::talk::{
 };
 
 const NOW: Duration = Duration::ZERO;
+const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(15);
 
 fn messages(cluster: &TestCluster, through: u64) -> MessagesClient<Channel> {
@@ -121,6 +122,26 @@ async fn receive_repeated_with_its_request_id_gets_the_same_tokens() {
     assert!(moved.iter().all(|one| one.attempt == 1));
     let other = messages(&cluster, 1).receive(receive_request("orders", 1, 5, NOW)).await.unwrap();
     assert_eq!(texts(&other.into_inner().deliveries), ["c"], "another id gets others");
+}
+
+/// Found by the soak of real processes: an attempt that hung in a broken link arrived after its repetition had been answered with nothing, and leased
+/// a message that nobody heard of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_comes_after_a_repetition_found_nothing_leases_nothing() {
+    let cluster = orders(v1::QueueSettings::default()).await;
+    for (number, wait) in [(5, NOW), (6, SHORT)] {
+        let late = v1::ReceiveRequest { request_id: id(number), ..receive_request("orders", 1, 1, wait) };
+        let repetition = v1::ReceiveRequest { repeated: true, ..late.clone() };
+        let answer = messages(&cluster, 2).receive(repetition).await.unwrap().into_inner();
+        assert!(answer.deliveries.is_empty());
+        send(&cluster, 1, &["a"]).await;
+        let answer = messages(&cluster, 1).receive(late).await.unwrap().into_inner();
+        assert!(answer.deliveries.is_empty(), "{answer:?}");
+        assert_eq!(info(&cluster, 1, "orders").await.ready, 1);
+        let other = messages(&cluster, 3).receive(receive_request("orders", 2, 1, NOW)).await.unwrap();
+        let other = other.into_inner().deliveries;
+        assert_eq!((texts(&other), other[0].attempt), (vec!["a".to_owned()], 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,14 +56,15 @@ async fn receive(actor: &mut Actor, receiver: &mut Receiver) -> Vec<(v1::Deliver
         max_messages: actor.random.within(1..5) as u32,
         wait_ms,
         lease_ms: 0,
+        repeated: false,
     };
     let (queue, holder) = (actor.queue.number, receiver.holder);
     let mut given = Vec::new();
-    for _ in 0..ATTEMPTS_MAX {
+    for attempt in 0..ATTEMPTS_MAX {
+        let ask = v1::ReceiveRequest { repeated: attempt > 0, ..ask.clone() };
         let op = actor.recorder.begin(|op| What::Receive { op, queue, holder, request });
         let mut node = receiver.node(actor);
-        let answer =
-            tokio::time::timeout(ATTEMPT + Duration::from_millis(wait_ms), node.receive(ask.clone())).await;
+        let answer = tokio::time::timeout(ATTEMPT + Duration::from_millis(wait_ms), node.receive(ask)).await;
         let mut again = actor.random.chance(20) && actor.board.stage() == Stage::Work;
         let end = match answer {
             Ok(Ok(response)) => {

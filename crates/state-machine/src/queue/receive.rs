@@ -2,7 +2,8 @@
 //!
 //! The request id makes it retriable: a remembered request gets those of its leases that are still live, again, and
 //! nothing else. An answer without a new lease leaves no trace: it neither changes the queue nor wakes another receive, or
-//! receives that wait for what they cannot have would wake each other for ever.
+//! receives that wait for what they cannot have would wake each other for ever. Unless it is the last of a call of which a copy may come later:
+//! the copy must not lease what nobody would hear of.
 
 use super::consumers::{Consumer, Phase};
 use super::remembered::Memory;
@@ -58,7 +59,7 @@ impl Queue {
         }
         let nothing = Reply::Received { deliveries: Vec::new(), repeated: false };
         let may_take_in = self.has_waiting() && self.leases.len() < LEASES_PER_QUEUE_MAX;
-        (!may_take_in && self.next_for(number).is_none()).then_some(nothing)
+        (!may_take_in && !receive.last && self.next_for(number).is_none()).then_some(nothing)
     }
 
     /// To be called after [`Self::receive_without_trace`] had no answer.
@@ -67,32 +68,44 @@ impl Queue {
         self.give_up_if_over(turn, receive.consumer);
         let mut budget = self.pull_budget();
         let number = self.consumers.number_of(receive.consumer);
-        let Some(first) = self.next_or_pull(turn, number, &mut budget) else {
+        let first = self.next_or_pull(turn, number, &mut budget);
+        if (first.is_some() || receive.last) && !self.may_remember_a_receive(turn.now_ms) {
+            return Reply::Rejected(Rejection::DedupFull(format!("{REQUESTS_MAX} requests")));
+        }
+        let Some(first) = first else {
+            if receive.last {
+                self.remember_receive(turn, receive, 0, 0);
+            }
             // What was taken in may be for others.
             self.assign(turn);
             return Reply::Received { deliveries: Vec::new(), repeated: false };
         };
-        if self.receives.len() >= REQUESTS_MAX {
-            let mut budget = FORGET_PER_ENTRY_MAX;
-            self.receives.forget(turn.now_ms, &mut budget);
-            self.dirty = true;
-            if self.receives.len() >= REQUESTS_MAX {
-                return Reply::Rejected(Rejection::DedupFull(format!("{REQUESTS_MAX} requests")));
-            }
-        }
         let Some(number) = self.unary_consumer(receive.consumer, turn.now_ms) else {
             return Reply::Rejected(Rejection::TooManyConsumers);
         };
         let deliveries = self.hand_out(turn, receive, number, first, &mut budget);
-        let count = deliveries.len() as u32;
         if let Some(delivery) = deliveries.first() {
-            let given = Received { consumer: receive.consumer, first: delivery.token, count };
-            let expires_ms = turn.now_ms.saturating_add(REQUEST_WINDOW_MS);
-            self.receives.insert(receive.request, expires_ms, given, turn.now_ms);
+            self.remember_receive(turn, receive, delivery.token, deliveries.len() as u32);
         }
         // What was in the way of a message that others have room for may be gone now.
         self.assign(turn);
         Reply::Received { deliveries, repeated: false }
+    }
+
+    /// Whether there is room for one more request id, forgetting old ones if need be.
+    fn may_remember_a_receive(&mut self, now_ms: TimestampMs) -> bool {
+        if self.receives.len() >= REQUESTS_MAX {
+            let mut budget = FORGET_PER_ENTRY_MAX;
+            self.receives.forget(now_ms, &mut budget);
+            self.dirty = true;
+        }
+        self.receives.len() < REQUESTS_MAX
+    }
+
+    fn remember_receive(&mut self, turn: &Turn<'_>, receive: &Receive, first: Token, count: u32) {
+        let given = Received { consumer: receive.consumer, first, count };
+        let expires_ms = turn.now_ms.saturating_add(REQUEST_WINDOW_MS);
+        self.receives.insert(receive.request, expires_ms, given, turn.now_ms);
     }
 
     /// A consumer that did not come back in time, which the sweep has not come to yet, begins anew: a lease it got now would be

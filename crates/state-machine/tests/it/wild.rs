@@ -164,6 +164,7 @@ pub fn command(rng: &mut Rng) -> CommandKind {
             messages_max: number(rng) as u32,
             bytes_max: number(rng),
             lease_ms: number(rng),
+            last: rng.chance(30),
         }),
         7 => CommandKind::Attach(Attach {
             uid: uid(rng),

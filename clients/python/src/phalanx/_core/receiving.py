@@ -39,8 +39,12 @@ class Receiving:
 
     async def receive(self, max_messages: int, wait: float) -> List[Arrived]:
         """Leases messages. A longer wait is made of several calls."""
+        patience = time.monotonic() + self._core.settings.request_deadline
         while len(self._desk) > limits.SETTLES_WAITING_MAX:
-            await self._progress.wait()
+            left = patience - time.monotonic()
+            if left <= 0:
+                raise errors.Unavailable(f"more than {limits.SETTLES_WAITING_MAX} settles are not answered")
+            await self._progress.wait(left)
         until = time.monotonic() + wait
         while True:
             left = max(0.0, until - time.monotonic())
@@ -63,7 +67,12 @@ class Receiving:
             request.wait_ms = int(max(0.0, until - time.monotonic()) * 1000)
             return request
 
-        response = await self._core.call(rpc.RECEIVE, with_what_is_left, Repeat.SAME, self._queue, extra=wait)
+        def heard_nothing() -> None:
+            request.repeated = True
+
+        response = await self._core.call(
+            rpc.RECEIVE, with_what_is_left, Repeat.SAME, self._queue, extra=wait, on_maybe=heard_nothing
+        )
         now = time.monotonic()
         return [(d, Lease(d.token, now + d.lease_left_ms / 1000)) for d in response.deliveries]
 

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phalanx/v1/messages.proto\x12\nphalanx.v1\"\x8d\x02\n\x07Message\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x31\n\x07headers\x18\x02 \x03(\x0b\x32 .phalanx.v1.Message.HeadersEntry\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\x0c\x12\x18\n\x10\x64\x65\x64uplication_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x10\n\x08reply_to\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x13\n\x0brouting_key\x18\t \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"}\n\x0bSendRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.phalanx.v1.Message\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\x12\x11\n\tmandatory\x18\x05 \x01(\x08\"\x83\x01\n\x0cSendResponse\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12)\n\nduplicates\x18\x03 \x03(\x0b\x32\x15.phalanx.v1.Duplicate\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x12\x0f\n\x07matched\x18\x05 \x01(\x04\"8\n\tDuplicate\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x19\n\x11original_sequence\x18\x02 \x01(\x04\"g\n\x11SendStreamRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x18.phalanx.v1.ProducerOpen\x12*\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x19.phalanx.v1.ProducerBatch\"E\n\x0cProducerOpen\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0bproducer_id\x18\x03 \x01(\x0c\"Y\n\rProducerBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x08messages\x18\x02 \x03(\x0b\x32\x13.phalanx.v1.Message\x12\x11\n\tmandatory\x18\x03 \x01(\x08\"E\n\x12SendStreamResponse\x12/\n\rconfirmations\x18\x01 \x03(\x0b\x32\x18.phalanx.v1.Confirmation\"z\n\x0c\x43onfirmation\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04sent\x18\x02 \x01(\x0b\x32\x18.phalanx.v1.SendResponseH\x00\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.phalanx.v1.FailureH\x00\x42\x08\n\x06result\"T\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x63onsumed\x18\x03 \x01(\x08\x12\x16\n\x0eretry_delay_ms\x18\x04 \x01(\x04\"\x94\x01\n\x0eReceiveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\x12\x14\n\x0cmax_messages\x18\x05 \x01(\r\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x04\x12\x10\n\x08lease_ms\x18\x07 \x01(\x04\";\n\x0fReceiveResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.phalanx.v1.Delivery\"\xd1\x01\n\x08\x44\x65livery\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\x12\x13\n\x0b\x65nqueued_ms\x18\x05 \x01(\x04\x12,\n\nredelivery\x18\x06 \x01(\x0e\x32\x18.phalanx.v1.ReturnReason\x12$\n\x07message\x18\x07 \x01(\x0b\x32\x13.phalanx.v1.Message\x12\x15\n\rlease_left_ms\x18\x08 \x01(\x04\"\x97\x01\n\x0e\x43onsumeRequest\x12*\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1a.phalanx.v1.ConsumerAttach\x12&\n\x06settle\x18\x02 \x03(\x0b\x32\x16.phalanx.v1.SettleItem\x12\"\n\x06window\x18\x03 \x01(\x0b\x32\x12.phalanx.v1.Window\x12\r\n\x05\x63lose\x18\x04 \x01(\x08\"\xc6\x01\n\x0e\x43onsumerAttach\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\"\n\x06window\x18\x06 \x01(\x0b\x32\x12.phalanx.v1.Window\x12\x10\n\x08lease_ms\x18\x07 \x01(\x04\x12$\n\x04held\x18\x08 \x03(\x0b\x32\x16.phalanx.v1.TokenRange\")\n\x06Window\x12\x10\n\x08messages\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xbe\x01\n\x0f\x43onsumeResponse\x12.\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x1c.phalanx.v1.ConsumerAttached\x12(\n\ndeliveries\x18\x02 \x03(\x0b\x32\x14.phalanx.v1.Delivery\x12*\n\x07settled\x18\x03 \x03(\x0b\x32\x19.phalanx.v1.SettleOutcome\x12%\n\x05\x65nded\x18\x04 \x03(\x0b\x32\x16.phalanx.v1.LeaseEnded\"B\n\x10\x43onsumerAttached\x12\x0c\n\x04lost\x18\x01 \x03(\x04\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12\x0e\n\x06strict\x18\x03 \x01(\x08\"E\n\nLeaseEnded\x12\r\n\x05token\x18\x01 \x01(\x04\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.phalanx.v1.ReturnReason\")\n\nTokenRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"\x91\x01\n\nSettleItem\x12(\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x18.phalanx.v1.SettleAction\x12&\n\x06tokens\x18\x02 \x03(\x0b\x32\x16.phalanx.v1.TokenRange\x12\r\n\x05up_to\x18\x03 \x01(\x04\x12\x10\n\x08\x64\x65lay_ms\x18\x04 \x01(\x04\x12\x10\n\x08lease_ms\x18\x05 \x01(\x04\"m\n\rSettleRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12%\n\x05items\x18\x04 \x03(\x0b\x32\x16.phalanx.v1.SettleItem\"=\n\x0eSettleResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.phalanx.v1.SettleOutcome\"v\n\rSettleOutcome\x12&\n\x06tokens\x18\x01 \x01(\x0b\x32\x16.phalanx.v1.TokenRange\x12(\n\x06result\x18\x02 \x01(\x0e\x32\x18.phalanx.v1.SettleResult\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04*\xc8\x01\n\x0cReturnReason\x12\x1d\n\x19RETURN_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14RETURN_REASON_NACKED\x10\x01\x12\x19\n\x15RETURN_REASON_EXPIRED\x10\x02\x12\x1f\n\x1bRETURN_REASON_CONSUMER_LOST\x10\x03\x12 \n\x1cRETURN_REASON_GROUP_RETURNED\x10\x04\x12!\n\x1dRETURN_REASON_CONSUMER_CLOSED\x10\x05*\x90\x01\n\x0cSettleAction\x12\x1d\n\x19SETTLE_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11SETTLE_ACTION_ACK\x10\x01\x12\x16\n\x12SETTLE_ACTION_NACK\x10\x02\x12\x18\n\x14SETTLE_ACTION_REJECT\x10\x03\x12\x18\n\x14SETTLE_ACTION_EXTEND\x10\x04*\xb6\x01\n\x0cSettleResult\x12\x1d\n\x19SETTLE_RESULT_UNSPECIFIED\x10\x00\x12\x17\n\x13SETTLE_RESULT_ACKED\x10\x01\x12\x18\n\x14SETTLE_RESULT_NACKED\x10\x02\x12\x1a\n\x16SETTLE_RESULT_REJECTED\x10\x03\x12\x1a\n\x16SETTLE_RESULT_EXTENDED\x10\x04\x12\x1c\n\x18SETTLE_RESULT_LEASE_OVER\x10\x05\x32\xe3\x02\n\x08Messages\x12\x39\n\x04Send\x12\x17.phalanx.v1.SendRequest\x1a\x18.phalanx.v1.SendResponse\x12O\n\nSendStream\x12\x1d.phalanx.v1.SendStreamRequest\x1a\x1e.phalanx.v1.SendStreamResponse(\x01\x30\x01\x12\x42\n\x07Receive\x12\x1a.phalanx.v1.ReceiveRequest\x1a\x1b.phalanx.v1.ReceiveResponse\x12\x46\n\x07\x43onsume\x12\x1a.phalanx.v1.ConsumeRequest\x1a\x1b.phalanx.v1.ConsumeResponse(\x01\x30\x01\x12?\n\x06Settle\x12\x19.phalanx.v1.SettleRequest\x1a\x1a.phalanx.v1.SettleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phalanx/v1/messages.proto\x12\nphalanx.v1\"\x8d\x02\n\x07Message\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x31\n\x07headers\x18\x02 \x03(\x0b\x32 .phalanx.v1.Message.HeadersEntry\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\x0c\x12\x18\n\x10\x64\x65\x64uplication_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x10\n\x08reply_to\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x13\n\x0brouting_key\x18\t \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"}\n\x0bSendRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.phalanx.v1.Message\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\x12\x11\n\tmandatory\x18\x05 \x01(\x08\"\x83\x01\n\x0cSendResponse\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12)\n\nduplicates\x18\x03 \x03(\x0b\x32\x15.phalanx.v1.Duplicate\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x12\x0f\n\x07matched\x18\x05 \x01(\x04\"8\n\tDuplicate\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x19\n\x11original_sequence\x18\x02 \x01(\x04\"g\n\x11SendStreamRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x18.phalanx.v1.ProducerOpen\x12*\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x19.phalanx.v1.ProducerBatch\"E\n\x0cProducerOpen\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0bproducer_id\x18\x03 \x01(\x0c\"Y\n\rProducerBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x08messages\x18\x02 \x03(\x0b\x32\x13.phalanx.v1.Message\x12\x11\n\tmandatory\x18\x03 \x01(\x08\"E\n\x12SendStreamResponse\x12/\n\rconfirmations\x18\x01 \x03(\x0b\x32\x18.phalanx.v1.Confirmation\"z\n\x0c\x43onfirmation\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04sent\x18\x02 \x01(\x0b\x32\x18.phalanx.v1.SendResponseH\x00\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.phalanx.v1.FailureH\x00\x42\x08\n\x06result\"T\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x63onsumed\x18\x03 \x01(\x08\x12\x16\n\x0eretry_delay_ms\x18\x04 \x01(\x04\"\xa6\x01\n\x0eReceiveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\x12\x14\n\x0cmax_messages\x18\x05 \x01(\r\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x04\x12\x10\n\x08lease_ms\x18\x07 \x01(\x04\x12\x10\n\x08repeated\x18\x08 \x01(\x08\";\n\x0fReceiveResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.phalanx.v1.Delivery\"\xd1\x01\n\x08\x44\x65livery\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\x12\x13\n\x0b\x65nqueued_ms\x18\x05 \x01(\x04\x12,\n\nredelivery\x18\x06 \x01(\x0e\x32\x18.phalanx.v1.ReturnReason\x12$\n\x07message\x18\x07 \x01(\x0b\x32\x13.phalanx.v1.Message\x12\x15\n\rlease_left_ms\x18\x08 \x01(\x04\"\x97\x01\n\x0e\x43onsumeRequest\x12*\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1a.phalanx.v1.ConsumerAttach\x12&\n\x06settle\x18\x02 \x03(\x0b\x32\x16.phalanx.v1.SettleItem\x12\"\n\x06window\x18\x03 \x01(\x0b\x32\x12.phalanx.v1.Window\x12\r\n\x05\x63lose\x18\x04 \x01(\x08\"\xc6\x01\n\x0e\x43onsumerAttach\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\"\n\x06window\x18\x06 \x01(\x0b\x32\x12.phalanx.v1.Window\x12\x10\n\x08lease_ms\x18\x07 \x01(\x04\x12$\n\x04held\x18\x08 \x03(\x0b\x32\x16.phalanx.v1.TokenRange\")\n\x06Window\x12\x10\n\x08messages\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xbe\x01\n\x0f\x43onsumeResponse\x12.\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x1c.phalanx.v1.ConsumerAttached\x12(\n\ndeliveries\x18\x02 \x03(\x0b\x32\x14.phalanx.v1.Delivery\x12*\n\x07settled\x18\x03 \x03(\x0b\x32\x19.phalanx.v1.SettleOutcome\x12%\n\x05\x65nded\x18\x04 \x03(\x0b\x32\x16.phalanx.v1.LeaseEnded\"B\n\x10\x43onsumerAttached\x12\x0c\n\x04lost\x18\x01 \x03(\x04\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12\x0e\n\x06strict\x18\x03 \x01(\x08\"E\n\nLeaseEnded\x12\r\n\x05token\x18\x01 \x01(\x04\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.phalanx.v1.ReturnReason\")\n\nTokenRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"\x91\x01\n\nSettleItem\x12(\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x18.phalanx.v1.SettleAction\x12&\n\x06tokens\x18\x02 \x03(\x0b\x32\x16.phalanx.v1.TokenRange\x12\r\n\x05up_to\x18\x03 \x01(\x04\x12\x10\n\x08\x64\x65lay_ms\x18\x04 \x01(\x04\x12\x10\n\x08lease_ms\x18\x05 \x01(\x04\"m\n\rSettleRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x03 \x01(\x0c\x12%\n\x05items\x18\x04 \x03(\x0b\x32\x16.phalanx.v1.SettleItem\"=\n\x0eSettleResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.phalanx.v1.SettleOutcome\"v\n\rSettleOutcome\x12&\n\x06tokens\x18\x01 \x01(\x0b\x32\x16.phalanx.v1.TokenRange\x12(\n\x06result\x18\x02 \x01(\x0e\x32\x18.phalanx.v1.SettleResult\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04*\xc8\x01\n\x0cReturnReason\x12\x1d\n\x19RETURN_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14RETURN_REASON_NACKED\x10\x01\x12\x19\n\x15RETURN_REASON_EXPIRED\x10\x02\x12\x1f\n\x1bRETURN_REASON_CONSUMER_LOST\x10\x03\x12 \n\x1cRETURN_REASON_GROUP_RETURNED\x10\x04\x12!\n\x1dRETURN_REASON_CONSUMER_CLOSED\x10\x05*\x90\x01\n\x0cSettleAction\x12\x1d\n\x19SETTLE_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11SETTLE_ACTION_ACK\x10\x01\x12\x16\n\x12SETTLE_ACTION_NACK\x10\x02\x12\x18\n\x14SETTLE_ACTION_REJECT\x10\x03\x12\x18\n\x14SETTLE_ACTION_EXTEND\x10\x04*\xb6\x01\n\x0cSettleResult\x12\x1d\n\x19SETTLE_RESULT_UNSPECIFIED\x10\x00\x12\x17\n\x13SETTLE_RESULT_ACKED\x10\x01\x12\x18\n\x14SETTLE_RESULT_NACKED\x10\x02\x12\x1a\n\x16SETTLE_RESULT_REJECTED\x10\x03\x12\x1a\n\x16SETTLE_RESULT_EXTENDED\x10\x04\x12\x1c\n\x18SETTLE_RESULT_LEASE_OVER\x10\x05\x32\xe3\x02\n\x08Messages\x12\x39\n\x04Send\x12\x17.phalanx.v1.SendRequest\x1a\x18.phalanx.v1.SendResponse\x12O\n\nSendStream\x12\x1d.phalanx.v1.SendStreamRequest\x1a\x1e.phalanx.v1.SendStreamResponse(\x01\x30\x01\x12\x42\n\x07Receive\x12\x1a.phalanx.v1.ReceiveRequest\x1a\x1b.phalanx.v1.ReceiveResponse\x12\x46\n\x07\x43onsume\x12\x1a.phalanx.v1.ConsumeRequest\x1a\x1b.phalanx.v1.ConsumeResponse(\x01\x30\x01\x12?\n\x06Settle\x12\x19.phalanx.v1.SettleRequest\x1a\x1a.phalanx.v1.SettleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,12 +23,12 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_MESSAGE_HEADERSENTRY']._options = None
   _globals['_MESSAGE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_RETURNREASON']._serialized_start=2820
-  _globals['_RETURNREASON']._serialized_end=3020
-  _globals['_SETTLEACTION']._serialized_start=3023
-  _globals['_SETTLEACTION']._serialized_end=3167
-  _globals['_SETTLERESULT']._serialized_start=3170
-  _globals['_SETTLERESULT']._serialized_end=3352
+  _globals['_RETURNREASON']._serialized_start=2838
+  _globals['_RETURNREASON']._serialized_end=3038
+  _globals['_SETTLEACTION']._serialized_start=3041
+  _globals['_SETTLEACTION']._serialized_end=3185
+  _globals['_SETTLERESULT']._serialized_start=3188
+  _globals['_SETTLERESULT']._serialized_end=3370
   _globals['_MESSAGE']._serialized_start=42
   _globals['_MESSAGE']._serialized_end=311
   _globals['_MESSAGE_HEADERSENTRY']._serialized_start=265
@@ -52,33 +52,33 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_FAILURE']._serialized_start=1094
   _globals['_FAILURE']._serialized_end=1178
   _globals['_RECEIVEREQUEST']._serialized_start=1181
-  _globals['_RECEIVEREQUEST']._serialized_end=1329
-  _globals['_RECEIVERESPONSE']._serialized_start=1331
-  _globals['_RECEIVERESPONSE']._serialized_end=1390
-  _globals['_DELIVERY']._serialized_start=1393
-  _globals['_DELIVERY']._serialized_end=1602
-  _globals['_CONSUMEREQUEST']._serialized_start=1605
-  _globals['_CONSUMEREQUEST']._serialized_end=1756
-  _globals['_CONSUMERATTACH']._serialized_start=1759
-  _globals['_CONSUMERATTACH']._serialized_end=1957
-  _globals['_WINDOW']._serialized_start=1959
-  _globals['_WINDOW']._serialized_end=2000
-  _globals['_CONSUMERESPONSE']._serialized_start=2003
-  _globals['_CONSUMERESPONSE']._serialized_end=2193
-  _globals['_CONSUMERATTACHED']._serialized_start=2195
-  _globals['_CONSUMERATTACHED']._serialized_end=2261
-  _globals['_LEASEENDED']._serialized_start=2263
-  _globals['_LEASEENDED']._serialized_end=2332
-  _globals['_TOKENRANGE']._serialized_start=2334
-  _globals['_TOKENRANGE']._serialized_end=2375
-  _globals['_SETTLEITEM']._serialized_start=2378
-  _globals['_SETTLEITEM']._serialized_end=2523
-  _globals['_SETTLEREQUEST']._serialized_start=2525
-  _globals['_SETTLEREQUEST']._serialized_end=2634
-  _globals['_SETTLERESPONSE']._serialized_start=2636
-  _globals['_SETTLERESPONSE']._serialized_end=2697
-  _globals['_SETTLEOUTCOME']._serialized_start=2699
-  _globals['_SETTLEOUTCOME']._serialized_end=2817
-  _globals['_MESSAGES']._serialized_start=3355
-  _globals['_MESSAGES']._serialized_end=3710
+  _globals['_RECEIVEREQUEST']._serialized_end=1347
+  _globals['_RECEIVERESPONSE']._serialized_start=1349
+  _globals['_RECEIVERESPONSE']._serialized_end=1408
+  _globals['_DELIVERY']._serialized_start=1411
+  _globals['_DELIVERY']._serialized_end=1620
+  _globals['_CONSUMEREQUEST']._serialized_start=1623
+  _globals['_CONSUMEREQUEST']._serialized_end=1774
+  _globals['_CONSUMERATTACH']._serialized_start=1777
+  _globals['_CONSUMERATTACH']._serialized_end=1975
+  _globals['_WINDOW']._serialized_start=1977
+  _globals['_WINDOW']._serialized_end=2018
+  _globals['_CONSUMERESPONSE']._serialized_start=2021
+  _globals['_CONSUMERESPONSE']._serialized_end=2211
+  _globals['_CONSUMERATTACHED']._serialized_start=2213
+  _globals['_CONSUMERATTACHED']._serialized_end=2279
+  _globals['_LEASEENDED']._serialized_start=2281
+  _globals['_LEASEENDED']._serialized_end=2350
+  _globals['_TOKENRANGE']._serialized_start=2352
+  _globals['_TOKENRANGE']._serialized_end=2393
+  _globals['_SETTLEITEM']._serialized_start=2396
+  _globals['_SETTLEITEM']._serialized_end=2541
+  _globals['_SETTLEREQUEST']._serialized_start=2543
+  _globals['_SETTLEREQUEST']._serialized_end=2652
+  _globals['_SETTLERESPONSE']._serialized_start=2654
+  _globals['_SETTLERESPONSE']._serialized_end=2715
+  _globals['_SETTLEOUTCOME']._serialized_start=2717
+  _globals['_SETTLEOUTCOME']._serialized_end=2835
+  _globals['_MESSAGES']._serialized_start=3373
+  _globals['_MESSAGES']._serialized_end=3728
 # @@protoc_insertion_point(module_scope)

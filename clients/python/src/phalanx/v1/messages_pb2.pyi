@@ -171,7 +171,7 @@ class Failure(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., consumed: bool = ..., retry_delay_ms: _Optional[int] = ...) -> None: ...
 
 class ReceiveRequest(_message.Message):
-    __slots__ = ("namespace", "queue", "consumer_id", "request_id", "max_messages", "wait_ms", "lease_ms")
+    __slots__ = ("namespace", "queue", "consumer_id", "request_id", "max_messages", "wait_ms", "lease_ms", "repeated")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class ReceiveRequest(_message.Message):
     MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     queue: str
     consumer_id: bytes
@@ -186,7 +187,8 @@ class ReceiveRequest(_message.Message):
     max_messages: int
     wait_ms: int
     lease_ms: int
-    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., consumer_id: _Optional[bytes] = ..., request_id: _Optional[bytes] = ..., max_messages: _Optional[int] = ..., wait_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., consumer_id: _Optional[bytes] = ..., request_id: _Optional[bytes] = ..., max_messages: _Optional[int] = ..., wait_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., repeated: bool = ...) -> None: ...
 
 class ReceiveResponse(_message.Message):
     __slots__ = ("deliveries",)

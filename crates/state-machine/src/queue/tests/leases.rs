@@ -89,6 +89,28 @@ fn an_empty_receive_leaves_no_trace() {
 }
 
 #[test]
+fn a_copy_that_comes_after_the_last_answer_leases_nothing() {
+    let mut queue = Scenario::new();
+    let request = Id128 { hi: 9, lo: 9 };
+    let last = crate::command::Receive {
+        uid: super::scenario::UID,
+        consumer: id("ann"),
+        request,
+        messages_max: 1,
+        last: true,
+        ..Default::default()
+    };
+    let nothing = crate::reply::Reply::Received { deliveries: Vec::new(), repeated: false };
+    assert_eq!(queue.at(0).apply(crate::command::CommandKind::Receive(last)), nothing);
+    queue.at(1).send(&["m1"]);
+    queue.restart();
+    // An earlier attempt of the same call was on its way for so long.
+    queue.at(2).receive_as("ann", 1, request).expect_empty();
+    assert_eq!(queue.info().leased_count, 0);
+    queue.at(3).receive("bob", 1).expect(&["m1"]);
+}
+
+#[test]
 fn a_request_of_another_consumer_is_not_answered() {
     let mut queue = Scenario::new();
     queue.at(0).send(&["m1"]);

@@ -310,7 +310,8 @@ impl World {
         self.number += 1;
         let (consumer, request) = (id(1), id(1_000 + self.number));
         let (bytes_max, lease_ms) = (0, 0);
-        let receive = Receive { uid: queue, consumer, request, messages_max, bytes_max, lease_ms };
+        let receive =
+            Receive { uid: queue, consumer, request, messages_max, bytes_max, lease_ms, last: false };
         let reply = self.apply(queue, CommandKind::Receive(receive));
         let Reply::Received { deliveries, .. } = reply else { panic!("{reply:?}") };
         for delivery in &deliveries {

@@ -43,6 +43,7 @@ fn name(kind: &CommandKind) -> &'static str {
         CommandKind::Purge(_) => "purge",
         CommandKind::Send(send) if send.mandatory => "send-mandatory",
         CommandKind::Send(_) => "send",
+        CommandKind::Receive(receive) if receive.last => "receive-last",
         CommandKind::Receive(_) => "receive",
         CommandKind::Attach(_) => "attach",
         CommandKind::Detach(_) => "detach",
@@ -77,7 +78,7 @@ fn name(kind: &CommandKind) -> &'static str {
 }
 
 /// Kinds of commands: one sample each, and one more of those that have grown.
-const KINDS: usize = 41;
+const KINDS: usize = 42;
 
 fn samples() -> Vec<CommandKind> {
     let mut all = shard_samples();
@@ -101,6 +102,7 @@ fn topic_samples() -> Vec<CommandKind> {
             ..PutQueue::default()
         }),
         CommandKind::Send(Send { uid: 4, mandatory: true, ..Send::default() }),
+        CommandKind::Receive(Receive { uid: 3, last: true, ..Receive::default() }),
         CommandKind::PutQueue(PutQueue {
             uid: 5,
             version: 6,
@@ -154,6 +156,18 @@ fn topic_samples() -> Vec<CommandKind> {
     ]
 }
 
+fn receive() -> Receive {
+    Receive {
+        uid: 3,
+        consumer: id(4),
+        request: id(5),
+        messages_max: 6,
+        bytes_max: 7_000,
+        lease_ms: 8_000,
+        ..Receive::default()
+    }
+}
+
 fn shard_samples() -> Vec<CommandKind> {
     let range = |first| TokenRange { first, last: first + 10 };
     let message = |payload, group, dedup| NewMessage { payload: bytes(payload), group: bytes(group), dedup };
@@ -187,14 +201,7 @@ fn shard_samples() -> Vec<CommandKind> {
             messages: vec![message("first", "customer-1", Some(id(3))), message("second", "", None)],
             ..Send::default()
         }),
-        CommandKind::Receive(Receive {
-            uid: 3,
-            consumer: id(4),
-            request: id(5),
-            messages_max: 6,
-            bytes_max: 7_000,
-            lease_ms: 8_000,
-        }),
+        CommandKind::Receive(receive()),
         CommandKind::Attach(Attach {
             uid: 3,
             consumer: id(4),

@@ -120,6 +120,7 @@ impl Profile {
                 messages_max: 1 + rng.below(4) as u32,
                 bytes_max: if rng.chance(30) { 1 + rng.below(20) } else { 0 },
                 lease_ms: if rng.chance(30) { 5 + rng.below(60) } else { 0 },
+                last: rng.chance(20),
             }),
             (540..640, queue) => CommandKind::Attach(self.attach(rng, uid, queue)),
             (640..690, queue) => {

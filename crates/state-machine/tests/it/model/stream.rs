@@ -53,10 +53,13 @@ impl Queue {
             deliveries.len() <= receive.messages_max.max(1) as usize,
             "more than asked for: {deliveries:?}"
         );
-        if !deliveries.is_empty() {
+        if !deliveries.is_empty() || receive.last {
             let tokens = deliveries.iter().map(|delivery| delivery.token).collect();
             let (id, consumer) = (receive.request, receive.consumer);
             self.receives.push(ReceiveRequest { id, consumer, until_ms: now_ms + REQUEST_MS, tokens });
+        }
+        if !deliveries.is_empty() {
+            let consumer = receive.consumer;
             let until_ms = now_ms + self.settings.resume_ms;
             let known = self.consumer_mut(consumer);
             if matches!(known.stream, Stream::None { .. }) {

@@ -314,6 +314,7 @@ impl World {
             messages_max,
             bytes_max: 0,
             lease_ms: 0,
+            last: false,
         };
         let reply = self.driver.one(CommandKind::Receive(receive));
         let Reply::Received { deliveries, .. } = reply else { panic!("{reply:?}") };
@@ -422,7 +423,7 @@ impl World {
                 self.request += 1;
                 let request = id(1_000 + self.request);
                 let receive =
-                    Receive { uid, consumer: id(9), request, messages_max: 16, bytes_max: 0, lease_ms: 0 };
+                    Receive { uid, consumer: id(9), request, messages_max: 16, ..Receive::default() };
                 let Reply::Received { deliveries, .. } = self.driver.one(CommandKind::Receive(receive))
                 else {
                     panic!()

@@ -53,6 +53,7 @@ fn command(random: &mut Rng, round: u64) -> CommandKind {
             messages_max: 1 + random.below(4) as u32,
             bytes_max: 0,
             lease_ms: 0,
+            last: false,
         }),
         70..92 => {
             let action = *random.pick(&[
