@@ -142,6 +142,9 @@ pub const FEED: Rule = Rule::new("/phalanx.v1.Bindings/CreateBinding", Action::S
 /// `Bindings.UpdateBinding`: asked for the topic.
 pub const UPDATE_BINDING: Rule =
     Rule::new("/phalanx.v1.Bindings/UpdateBinding", Action::Manage, TargetKind::Queue);
+/// `Bindings.UpdateBinding`: asked for what it feeds.
+pub const FEED_OTHERWISE: Rule =
+    Rule::new("/phalanx.v1.Bindings/UpdateBinding", Action::Send, TargetKind::Queue);
 /// `Bindings.DeleteBinding`: asked for the topic.
 pub const DELETE_BINDING: Rule =
     Rule::new("/phalanx.v1.Bindings/DeleteBinding", Action::Manage, TargetKind::Queue);

@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::config::GRPC_MESSAGE_BYTES_MAX;
 use crate::forward::{self, Loss};
 use crate::router::{self, Leader};
+use crate::shard::Shard;
 use crate::state::NodeState;
 use crate::status;
 
@@ -31,7 +32,7 @@ pub async fn carry_out(
 ) -> Result<Sequence, Status> {
     let caller = Caller { principal: Principal::Anonymous, forwarded: false, timeout: None };
     match router::lead(state, &caller, group).await? {
-        Leader::Here(shard) => answer(&shard.batcher.submit(command).await?),
+        Leader::Here(shard) => here(&shard, command).await,
         Leader::There(remote) => {
             let request = CarryOutRequest { group, command: command.encode_to_vec().into() };
             let client = NodeClient::new(remote.channel.clone());
@@ -43,6 +44,20 @@ pub async fn carry_out(
                 .map_err(|error| forward::transport(&remote, Loss::Read, error))
         }
     }
+}
+
+/// Has this node's leader carry out a command. Of a transfer only what its target has room for goes to the log: a full target costs no entry.
+///
+/// # Errors
+/// Why it was refused.
+pub async fn here(shard: &Shard, mut command: Command) -> Result<Sequence, Status> {
+    if let Some(CommandKind::Transfer(transfer)) = &mut command.kind {
+        let room = shard.group.read(|machine| machine.transfer_room(transfer));
+        if let Some(room) = room.transpose().map_err(|rejection| status::from_rejection(&rejection))? {
+            transfer.messages.truncate(room);
+        }
+    }
+    answer(&shard.batcher.submit(command).await?)
 }
 
 /// Whether a peer may ask for it.

@@ -171,8 +171,10 @@ async fn carry_out_row(state: &NodeState, entry: &QueueEntry) -> Result<(), Stat
         ask(state, entry.group, CommandKind::DropQueue(DropQueue { uid: entry.uid })).await?;
         tell_target(state, entry, CommandKind::CloseInbox).await?;
     } else {
-        // The target first: it knows the binding before anything comes from it.
-        tell_target(state, entry, CommandKind::OpenInbox).await?;
+        if entry.confirmed_version == 0 {
+            // The target first: it knows the binding before anything comes from it.
+            tell_target(state, entry, CommandKind::OpenInbox).await?;
+        }
         ask(state, entry.group, put_queue(entry)).await?;
     }
     let confirm = ConfirmQueue { uid: entry.uid, version: entry.version, dropped };

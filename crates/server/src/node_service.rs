@@ -97,7 +97,7 @@ impl Node for NodeService {
         }
         let shard = self.state()?.shard(request.group);
         let shard = shard.ok_or_else(|| status::not_leader(request.group, None))?;
-        let through = carry_out::answer(&shard.batcher.submit(command).await?)?;
+        let through = carry_out::here(&shard, command).await?;
         Ok(Response::new(CarryOutResponse { through }))
     }
 

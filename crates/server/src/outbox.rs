@@ -2,15 +2,17 @@
 //!
 //! A binding is carried by one task at a time, page by page: the target takes a page, then the binding is told. Whatever is lost on the way
 //! is done again, by this leader or the next one: the target knows what it has. A target that is full, gone or out of reach holds up only the
-//! bindings that feed it.
+//! bindings that feed it: few are carried to one shard at a time, and one that could not be carried begins again with one message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use phalanx_state_machine::command::{Command, CommandKind, Transfer, TransferMessage, Transferred};
-use phalanx_state_machine::ids::{GroupId, QueueUid};
+use phalanx_state_machine::ids::{GroupId, QueueUid, Sequence};
 use phalanx_state_machine::machine::OutboxPage;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
@@ -23,6 +25,8 @@ use crate::status::{self, Reason};
 
 /// Bindings of one shard that are carried at the same time.
 const BINDINGS_AT_ONCE: usize = 16;
+/// Of these to the same shard: one that does not answer must not take all places.
+const BINDINGS_AT_ONCE_TO_ONE: usize = 4;
 /// Pages before another binding has its turn.
 const PAGES_PER_TURN: usize = 16;
 /// Messages of one page.
@@ -35,6 +39,12 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause; each is twice the one before, unless something was carried meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Pause of a binding whose target is gone: somebody has to delete it.
+const PAUSE_GONE: Duration = Duration::from_secs(30);
+/// Pause of a binding that found all places to its target's shard taken.
+const PAUSE_CROWDED: Duration = Duration::from_millis(50);
+/// With more pauses than this, those of bindings that have nothing to carry any more are looked for and forgotten.
+const PAUSES_KEPT: usize = 1_024;
 
 /// Works for one group while this node leads it, until the node stops.
 pub async fn drive(state: Arc<NodeState>, shard: Arc<Shard>) {
@@ -66,6 +76,7 @@ async fn lead(state: &Arc<NodeState>, shard: &Arc<Shard>) {
     let mut carrying: JoinSet<(QueueUid, Turn)> = JoinSet::new();
     let mut busy = BTreeSet::new();
     let mut pauses: BTreeMap<QueueUid, Pause> = BTreeMap::new();
+    let gates = Arc::new(Gates::default());
     let mut last = 0;
     loop {
         outgoing.borrow_and_update();
@@ -77,8 +88,10 @@ async fn lead(state: &Arc<NodeState>, shard: &Arc<Shard>) {
         for uid in begin {
             last = uid;
             busy.insert(uid);
-            let (state, shard) = (Arc::clone(state), Arc::clone(shard));
-            carrying.spawn(async move { (uid, carry(&state, &shard, uid).await) });
+            let (state, shard, gates) = (Arc::clone(state), Arc::clone(shard), Arc::clone(&gates));
+            // What could not take everything is asked whether it takes one.
+            let page = if pauses.contains_key(&uid) { 1 } else { PAGE_MESSAGES };
+            carrying.spawn(async move { (uid, carry(&state, &shard, &gates, uid, page).await) });
         }
         let next = pauses.values().map(|pause| pause.until).filter(|until| *until > now).min();
         tokio::select! {
@@ -86,11 +99,12 @@ async fn lead(state: &Arc<NodeState>, shard: &Arc<Shard>) {
             Some(done) = carrying.join_next() => {
                 let Ok((uid, turn)) = done else { continue };
                 busy.remove(&uid);
-                if turn.pages > 0 || turn.outcome.is_ok() {
-                    pauses.remove(&uid);
+                match turn.outcome {
+                    Ok(()) => drop(pauses.remove(&uid)),
+                    Err(stop) => pause(&mut pauses, shard.id(), uid, turn.taken > 0, &stop),
                 }
-                if let Err(error) = turn.outcome {
-                    pause(&mut pauses, shard.id(), uid, &error);
+                if pauses.len() > PAUSES_KEPT {
+                    shard.group.read(|machine| pauses.retain(|uid, _| machine.is_outgoing(*uid)));
                 }
             }
             () = until(next) => {}
@@ -106,57 +120,119 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-fn pause(pauses: &mut BTreeMap<QueueUid, Pause>, group_id: GroupId, uid: QueueUid, error: &Status) {
+fn pause(
+    pauses: &mut BTreeMap<QueueUid, Pause>,
+    group_id: GroupId,
+    uid: QueueUid,
+    has_moved: bool,
+    stop: &Stop,
+) {
     let before = pauses.get(&uid).map_or(Duration::ZERO, |pause| pause.length);
-    let length = (before * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    let length = match stop {
+        Stop::Crowded => PAUSE_CROWDED,
+        Stop::Failed(error) if status::is(error, Reason::QueueGone) => PAUSE_GONE,
+        Stop::Failed(_) if has_moved => PAUSE_MIN,
+        Stop::Failed(_) => (before * 2).clamp(PAUSE_MIN, PAUSE_MAX),
+    };
     pauses.insert(uid, Pause { until: Instant::now() + length, length });
-    if before.is_zero() {
+    if length == PAUSE_GONE && before != PAUSE_GONE {
+        let message = "a binding feeds a queue that was deleted: what waits in it goes nowhere";
+        tracing::warn!(group_id, uid, message);
+    } else if let (Stop::Failed(error), true) = (stop, before.is_zero()) {
         tracing::debug!(group_id, uid, message = error.message(), "a binding waits");
+    }
+}
+
+/// Why a binding was not carried on.
+enum Stop {
+    /// All places to its target's shard are taken.
+    Crowded,
+    Failed(Status),
+}
+
+impl From<Status> for Stop {
+    fn from(error: Status) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How many bindings are carried to each shard.
+#[derive(Default)]
+struct Gates(Mutex<BTreeMap<GroupId, Arc<Semaphore>>>);
+
+impl Gates {
+    /// A place among those that are carried there.
+    ///
+    /// # Errors
+    /// When all are taken.
+    fn enter(&self, group: GroupId) -> Result<OwnedSemaphorePermit, Stop> {
+        let mut gates = self.0.lock();
+        let gate = gates.entry(group).or_insert_with(|| Arc::new(Semaphore::new(BINDINGS_AT_ONCE_TO_ONE)));
+        Arc::clone(gate).try_acquire_owned().map_err(|_| Stop::Crowded)
     }
 }
 
 /// What a binding's turn came to.
 struct Turn {
-    /// Pages of which the target took something.
-    pages: usize,
-    outcome: Result<(), Status>,
+    /// Messages that were carried.
+    taken: usize,
+    outcome: Result<(), Stop>,
 }
 
-/// Carries what waits in one binding, as much as one turn may.
-async fn carry(state: &NodeState, shard: &Shard, binding: QueueUid) -> Turn {
-    for pages in 0..PAGES_PER_TURN {
-        match carry_page(state, shard, binding).await {
-            Ok(true) => {}
-            Ok(false) => return Turn { pages, outcome: Ok(()) },
-            Err(error) => return Turn { pages, outcome: Err(error) },
+/// Carries what waits in one binding, as much as one turn may. The first page has at most `page` messages, the next twice as many as the target
+/// took of the one before.
+async fn carry(state: &NodeState, shard: &Shard, gates: &Gates, binding: QueueUid, mut page: usize) -> Turn {
+    let mut taken = 0;
+    for _ in 0..PAGES_PER_TURN {
+        match carry_page(state, shard, gates, binding, page).await {
+            Ok(0) => return Turn { taken, outcome: Ok(()) },
+            Ok(count) => {
+                taken += count;
+                page = (2 * count).min(PAGE_MESSAGES);
+            }
+            Err(stop) => return Turn { taken, outcome: Err(stop) },
         }
     }
-    Turn { pages: PAGES_PER_TURN, outcome: Ok(()) }
+    Turn { taken, outcome: Ok(()) }
 }
 
-/// `false`: nothing waits.
-async fn carry_page(state: &NodeState, shard: &Shard, binding: QueueUid) -> Result<bool, Status> {
-    let page = shard.group.read(|machine| machine.outbox_page(binding, PAGE_MESSAGES, PAGE_BYTES));
-    let Some(page) = page.filter(|page| !page.messages.is_empty()) else { return Ok(false) };
+/// How many were carried; 0: nothing waits.
+async fn carry_page(
+    state: &NodeState,
+    shard: &Shard,
+    gates: &Gates,
+    binding: QueueUid,
+    count_max: usize,
+) -> Result<usize, Stop> {
+    let page = shard.group.read(|machine| machine.outbox_page(binding, count_max, PAGE_BYTES));
+    let Some(page) = page.filter(|page| !page.messages.is_empty()) else { return Ok(0) };
     let group = target_group(state, page.target)?;
+    let _place = gates.enter(group)?;
     let transfer = read(shard, page).await?;
+    let sequences: Vec<Sequence> = transfer.messages.iter().map(|message| message.sequence).collect();
     let command = Command::from(CommandKind::Transfer(transfer));
     let through = carry_out(state, group, command, PAGE_DEADLINE).await?;
     // On one shard the machine has told the binding.
     if group != shard.id() {
         let told = CommandKind::Transferred(Transferred { uid: binding, through });
-        answer(&shard.batcher.submit(Command::from(told)).await?)?;
+        answer(&shard.batcher.submit(Command::from(told)).await.map_err(Status::from)?)?;
     }
-    Ok(true)
+    // One at least: a target that has had all of them says so.
+    Ok(sequences.partition_point(|sequence| *sequence <= through).max(1))
 }
 
 /// The shard of what a binding feeds.
 fn target_group(state: &NodeState, target: QueueUid) -> Result<GroupId, Status> {
-    let group = state.catalog().group.read(|machine| {
-        let entry = machine.catalog_state()?.queue(target)?;
-        Some(entry.group)
-    });
-    group.ok_or_else(|| status::new(Reason::QueueGone, "the queue that it feeds was deleted"))
+    state.catalog().group.read(|machine| {
+        let catalog = machine.catalog_state();
+        match catalog.and_then(|catalog| catalog.queue(target)) {
+            Some(entry) => Ok(entry.group),
+            None if catalog.is_some_and(|catalog| catalog.is_gone(target)) => {
+                Err(status::new(Reason::QueueGone, "the queue that it feeds was deleted"))
+            }
+            None => Err(status::unavailable("this node has not heard of the queue that it feeds")),
+        }
+    })
 }
 
 /// The page with its payloads, none left out.

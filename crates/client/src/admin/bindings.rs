@@ -41,7 +41,7 @@ pub struct Binding {
     pub conditions: Conditions,
     /// When it was created.
     pub created: SystemTime,
-    /// `creating`, `live` or `deleting`.
+    /// `creating`, `live`, `deleting`, or `target-deleted`: what it fed is gone. The last only of bindings that were listed or looked at.
     pub state: String,
 }
 

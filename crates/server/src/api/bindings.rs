@@ -17,7 +17,7 @@ use super::queues::{confirmed, gone};
 use super::topics::{TopicsApi, children, page_size, topic_missing};
 use crate::authorize::{self, Target};
 use crate::caller::Listener;
-use crate::convert::topics::{binding_info_out, binding_out, full_name, place_in};
+use crate::convert::topics::{TARGET_DELETED, binding_info_out, binding_out, full_name, place_in};
 use crate::forward::Loss;
 use crate::shard::Shard;
 use crate::state::NodeState;
@@ -76,9 +76,17 @@ impl Bindings for BindingsApi {
         let ask = request.get_ref().clone();
         let rule = &authorize::UPDATE_BINDING;
         let admitted = self.topics.admit(&request, rule, &ask.namespace, &ask.topic)?;
+        let (namespace, name) = (admitted.namespace.as_str(), full_name(&ask.topic, &ask.name)?);
+        if !admitted.caller.forwarded {
+            // Other conditions let other messages through: asked for again, as when it was made.
+            let state = &self.topics.state;
+            let target = router::find_fresh(state, namespace, &name).await?.target;
+            let target = Target::Queue { namespace, name: &target };
+            state.admit(&admitted.caller, &authorize::FEED_OTHERWISE, &target)?;
+        }
         let command = CommandKind::UpdateQueue(UpdateQueue {
             namespace: admitted.namespace.clone(),
-            name: full_name(&ask.topic, &ask.name)?,
+            name,
             if_version: ask.if_version,
             pattern: ask.pattern.clone(),
             filter: ask.filter.clone(),
@@ -119,8 +127,8 @@ impl Bindings for BindingsApi {
             }
             catalog_read::barrier(&shard, left(deadline)).await?;
             let info = shard.group.read(|machine| machine.queue_info(entry.uid)).ok_or_else(look::gone)?;
-            let target_gone = target_is_gone(&self.topics.state, &entry);
-            Ok(binding_info_out(&entry, &info, shard.clock.now_ms(), target_gone))
+            let shown = shown(&self.topics.state, &entry);
+            Ok(binding_info_out(shown, &info, shard.clock.now_ms()))
         };
         call.run(&ask, serve).await
     }
@@ -140,18 +148,27 @@ impl Bindings for BindingsApi {
             catalog_read::barrier(&shard, left(deadline)).await?;
             let (rows, next_page_token) =
                 children(&shard, QueueKind::Binding, namespace, topic, after, size)?;
-            let bindings = rows.iter().map(binding_out).collect();
+            let bindings = rows.iter().map(|entry| shown(&self.topics.state, entry)).collect();
             Ok(v1::ListBindingsResponse { bindings, next_page_token })
         };
         call.run(&ask, serve).await
     }
 }
 
+/// A binding as it is shown: also whether what it feeds is gone.
+fn shown(state: &NodeState, entry: &QueueEntry) -> v1::Binding {
+    let mut binding = binding_out(entry);
+    if entry.state() == QueueState::Live && target_is_gone(state, entry) {
+        TARGET_DELETED.clone_into(&mut binding.state);
+    }
+    binding
+}
+
 /// As this node's copy of the catalog has it.
 fn target_is_gone(state: &NodeState, binding: &QueueEntry) -> bool {
     let target = binding.source.as_ref().map_or(0, |source| source.target);
-    state.catalog().group.read(|machine| {
-        let target = machine.catalog_state().and_then(|catalog| catalog.queue(target));
-        target.is_none_or(|entry| entry.state() == QueueState::Deleting)
-    })
+    state
+        .catalog()
+        .group
+        .read(|machine| machine.catalog_state().is_some_and(|catalog| catalog.is_gone(target)))
 }

@@ -25,7 +25,7 @@ pub(super) enum Class {
 impl Class {
     pub(super) fn of(command: &Command) -> Self {
         match &command.kind {
-            Some(CommandKind::Send(_)) => Class::Bulk,
+            Some(CommandKind::Send(_) | CommandKind::Transfer(_)) => Class::Bulk,
             Some(
                 CommandKind::Tick(_)
                 | CommandKind::TermStart(_)
@@ -36,6 +36,9 @@ impl Class {
                 | CommandKind::SetWindow(_)
                 | CommandKind::Settle(_)
                 | CommandKind::CheckDigest(_)
+                | CommandKind::Transferred(_)
+                | CommandKind::OpenInbox(_)
+                | CommandKind::CloseInbox(_)
                 | CommandKind::DeleteQueue(_)
                 | CommandKind::ConfirmQueue(_),
             ) => Class::Relief,

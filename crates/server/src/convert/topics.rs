@@ -170,21 +170,19 @@ pub fn binding_out(entry: &QueueEntry) -> v1::Binding {
     }
 }
 
+/// State of a binding whose target is gone.
+pub const TARGET_DELETED: &str = "target-deleted";
+
 /// What is known of a binding, as clients read it.
 #[must_use]
-pub fn binding_info_out(
-    entry: &QueueEntry,
-    info: &QueueInfo,
-    now_ms: u64,
-    target_gone: bool,
-) -> v1::BindingInfo {
+pub fn binding_info_out(binding: v1::Binding, info: &QueueInfo, now_ms: u64) -> v1::BindingInfo {
     v1::BindingInfo {
-        binding: Some(binding_out(entry)),
+        target_gone: binding.state == TARGET_DELETED,
+        binding: Some(binding),
         waiting: info.ready_count,
         waiting_bytes: info.bytes,
         oldest_age_ms: info.oldest_enqueued_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest)),
         carried_total: info.acked_total,
         unseen: info.unseen_count,
-        target_gone,
     }
 }

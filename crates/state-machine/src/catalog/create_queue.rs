@@ -1,7 +1,7 @@
 //! `CreateQueue`: a row in `creating`, on the shard with the fewest queues.
 
 use super::{Catalog, QUEUES_MAX, QueueEntry, QueueState, names, settings};
-use crate::command::{CreateQueue, QueueKind};
+use crate::command::{CreateQueue, QueueKind, Source};
 use crate::ids::{GroupId, TimestampMs};
 use crate::limits;
 use crate::reply::{Rejection, Reply};
@@ -42,6 +42,12 @@ impl Catalog {
                 _ if entry.settings == settings && entry.source == source => {
                     Ok(Reply::Queue(Box::new(entry.clone())))
                 }
+                _ if feeds_namesake(entry, source.as_ref(), &command.target) => {
+                    Err(Rejection::AlreadyExists(format!(
+                        "binding {:?} feeds another {:?}, which was deleted: delete the binding and create it again",
+                        entry.name, entry.target
+                    )))
+                }
                 _ => Err(Rejection::AlreadyExists(format!(
                     "queue {:?} exists with other settings (version {}): update it, or choose another name",
                     entry.name, entry.version
@@ -80,4 +86,10 @@ impl Catalog {
     fn least_loaded_shard(&self) -> Option<GroupId> {
         self.load.iter().min_by_key(|&(group, count)| (count, group)).map(|(group, _)| *group)
     }
+}
+
+/// The same name is fed, but not the same queue.
+fn feeds_namesake(entry: &QueueEntry, source: Option<&Source>, target: &str) -> bool {
+    let uid = |source: Option<&Source>| source.map_or(0, |source| source.target);
+    !target.is_empty() && entry.target == target && uid(entry.source.as_ref()) != uid(source)
 }

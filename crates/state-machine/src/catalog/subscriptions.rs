@@ -14,13 +14,12 @@ impl Catalog {
     pub fn subscriptions<'a>(&'a self, topic: &'a QueueEntry) -> impl Iterator<Item = &'a QueueEntry> {
         let first = format!("{}/", topic.name);
         let names = self.names.get(&topic.namespace);
-        let from = names.into_iter().flat_map({
-            let first = first.clone();
-            move |names| {
-                names.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded)).collect::<Vec<_>>()
-            }
-        });
-        from.take_while(move |(name, _)| name.starts_with(&first))
+        let names = names.filter(|_| topic.kind() == QueueKind::Topic);
+        let from =
+            names.map(|names| names.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded)));
+        from.into_iter()
+            .flatten()
+            .take_while(move |(name, _)| name.starts_with(&first))
             .filter_map(|(_, uid)| self.queues.get(uid))
             .filter(|entry| entry.source.as_ref().is_some_and(|source| source.topic == topic.uid))
     }

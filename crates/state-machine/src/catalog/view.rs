@@ -47,6 +47,15 @@ impl Catalog {
         self.queues.get(&uid)
     }
 
+    /// There was a queue of that uid, and it is gone, or going. What this copy of the catalog has not heard of yet is not.
+    #[must_use]
+    pub fn is_gone(&self, uid: QueueUid) -> bool {
+        match self.queues.get(&uid) {
+            Some(entry) => entry.state() == QueueState::Deleting,
+            None => uid <= self.last_uid,
+        }
+    }
+
     /// A page: up to `limit` rows of a kind of a namespace with names after `after` (empty = from the first), by name.
     #[must_use]
     pub fn list(&self, kind: QueueKind, namespace: &str, after: &str, limit: usize) -> Vec<&QueueEntry> {

@@ -4,10 +4,11 @@ use std::ops::Bound;
 
 use super::{GroupPage, LookAt, Machine, MachineKind, MessagePage, OutboxPage, QueueInfo, ReplayTask};
 use crate::catalog::Catalog;
-use crate::command::{QueueKind, QueueSettings};
+use crate::command::{QueueKind, QueueSettings, Transfer};
 use crate::digest;
 use crate::ids::{QueueUid, Sequence, TimestampMs};
 use crate::queue::Queue;
+use crate::reply::Rejection;
 
 impl Machine {
     /// Machine time: the highest time of all entries, ms.
@@ -118,6 +119,22 @@ impl Machine {
         let mut page = topic.look(&LookAt { from: at.from.max(first), ..*at }, None);
         page.messages.retain(|seen| topic.is_readable(seen.sequence));
         Some((page, first))
+    }
+
+    /// Whether a binding has something to carry.
+    #[must_use]
+    pub fn is_outgoing(&self, binding: QueueUid) -> bool {
+        self.queue(binding).is_some_and(Queue::has_outgoing)
+    }
+
+    /// How many messages of a transfer its target would take now, those that it has had already included. `None`: it is not here, or does not
+    /// know the binding, which may be about to change.
+    ///
+    /// # Errors
+    /// `QueueFull` if it would take none.
+    #[must_use]
+    pub fn transfer_room(&self, transfer: &Transfer) -> Option<Result<usize, Rejection>> {
+        self.queue(transfer.uid)?.transfer_room(transfer.binding, &transfer.messages)
     }
 
     /// Whatever bears that uid.

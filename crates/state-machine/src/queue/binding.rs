@@ -141,6 +141,23 @@ impl Queue {
         Ok(through)
     }
 
+    /// How many of these messages may come, those that it has had already included, were it asked now. `None`: the binding does not feed it.
+    ///
+    /// # Errors
+    /// `QueueFull` if it has room for none.
+    pub(crate) fn transfer_room(
+        &self,
+        binding: QueueUid,
+        messages: &[TransferMessage],
+    ) -> Option<Result<usize, Rejection>> {
+        let taken = self.inboxes.get(&binding).copied()?;
+        let known = messages.partition_point(|message| message.sequence <= taken);
+        match &messages[known..] {
+            [] => Some(Ok(known)),
+            new => Some(self.room_for(new).map(|count| known + count)),
+        }
+    }
+
     /// How many it has room for. An empty queue has room for one, however large: what a topic took is never stuck for good.
     fn room_for(&self, messages: &[TransferMessage]) -> Result<usize, Rejection> {
         let (length, bytes) = self.counted();

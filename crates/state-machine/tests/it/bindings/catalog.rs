@@ -116,7 +116,7 @@ fn a_target_is_there_and_of_a_kind_that_takes_messages() {
     world.delete("q", QueueKind::Queue);
     assert!(world.driver.machine.catalog_state().unwrap().lookup("default", "t/b").is_some());
     world.create("q", QueueKind::Queue);
-    assert!(said(world.bind("t", "b", "q")).contains("exists with other settings"), "a namesake");
+    assert!(said(world.bind("t", "b", "q")).contains("feeds another"), "a namesake");
     world.delete("t", QueueKind::Topic);
     assert!(world.driver.machine.catalog_state().unwrap().lookup("default", "t/b").is_none());
 }
