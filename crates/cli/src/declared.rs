@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 pub use queue::Declared;
 pub use topic::{DeclaredBinding, DeclaredSubscription, DeclaredTopic};
 
+/// State of a binding whose target is gone.
+const TARGET_DELETED: &str = "target-deleted";
 /// Names of reply queues and ephemeral subscriptions begin with it.
-const TEMPORARY: char = '~';
+pub const TEMPORARY: char = '~';
 
 /// A file for `phalanx apply`.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -159,6 +161,9 @@ impl File {
             }
             for one in admin.list_bindings(&topic.name).await? {
                 let name = format!("{}/{}", topic.name, one.name);
+                if one.state == TARGET_DELETED {
+                    versions.1.insert(name.clone());
+                }
                 versions.0.insert((Kind::Binding, name), one.version);
                 declared.bindings.push(DeclaredBinding::of(&one));
             }
@@ -168,9 +173,16 @@ impl File {
     }
 }
 
-/// Versions of what a cluster has.
+/// What a cluster has: versions, and bindings whose target is gone.
 #[derive(Debug, Default)]
-pub struct Versions(BTreeMap<(Kind, String), u64>);
+pub struct Versions(BTreeMap<(Kind, String), u64>, BTreeSet<String>);
+
+impl Versions {
+    /// A binding feeds nothing any more.
+    pub fn feeds_nothing(&self, binding: &str) -> bool {
+        self.1.contains(binding)
+    }
+}
 
 /// A setting that is to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -213,7 +225,8 @@ impl Step {
 /// What it takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order: creations and updates, what others refer to first; then deletions, the other way round.
+    /// In this order: creations and updates, what others refer to first (a binding whose target is gone is made anew); then deletions, the other
+    /// way round.
     pub steps: Vec<Step>,
     /// What is as declared.
     pub unchanged: usize,
@@ -240,6 +253,12 @@ pub fn plan(file: &File, there: &File, versions: &Versions, prune: bool) -> Resu
             plan.steps.push(Step::Create(wanted));
             continue;
         };
+        if versions.feeds_nothing(&name) {
+            // A queue of that name is another one: only a new binding feeds it.
+            plan.steps.push(Step::Delete(thing));
+            plan.steps.push(Step::Create(wanted));
+            continue;
+        }
         let differences = thing.differences(&wanted);
         let fixed = differences.iter().find(|difference| kind.fixed().contains(&difference.setting));
         if let Some(Difference { setting, .. }) = fixed {
@@ -287,7 +306,7 @@ mod tests {
     fn plan(file: &File, queues: &[Queue], prune: bool) -> Result<Plan, String> {
         let there = File { queues: queues.iter().map(Declared::of).collect(), ..File::default() };
         let version = |queue: &Queue| ((Kind::Queue, queue.name.clone()), queue.version);
-        super::plan(file, &there, &Versions(queues.iter().map(version).collect()), prune)
+        super::plan(file, &there, &Versions(queues.iter().map(version).collect(), BTreeSet::new()), prune)
     }
 
     fn file(text: &str) -> File {
@@ -372,6 +391,15 @@ mod tests {
         assert_eq!(names(&gone), ["orders/archive", "orders/eu", "orders/all", "orders", "audit", "archive"]);
         let text = toml::to_string(&wanted).unwrap();
         assert_eq!(file(&text), wanted, "{text}");
+    }
+
+    #[test]
+    fn a_binding_that_feeds_a_deleted_queue_is_made_anew() {
+        let there = file(TOPICS);
+        let gone = Versions(BTreeMap::new(), BTreeSet::from(["orders/archive".to_owned()]));
+        let plan = super::plan(&there, &there, &gone, false).unwrap();
+        assert!(matches!(&plan.steps[..], [Step::Delete(old), Step::Create(new)] if old == new), "{plan:?}");
+        assert_eq!((plan.steps[0].thing().name().as_str(), plan.unchanged), ("orders/archive", 5));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::{ApplyArgs, Common, Output};
 use crate::command::connect;
 use crate::command::queue::confirm;
-use crate::declared::{Difference, File, Kind, Plan, Step, Thing, plan};
+use crate::declared::{Difference, File, Kind, Plan, Step, TEMPORARY, Thing, plan};
 use crate::output::{self, Failure, Outcome, show};
 
 /// Largest file that is read, bytes.
@@ -182,7 +182,18 @@ fn json<'a>(plan: &'a Plan, client: &'a Client, dry_run: bool) -> PlanJson<'a> {
 /// Runs `phalanx export`.
 pub async fn export(common: &Common) -> Outcome {
     let client = connect(common).await?;
-    let (file, _) = File::of(&client.admin(), client.namespace()).await?;
+    let (mut file, versions) = File::of(&client.admin(), client.namespace()).await?;
+    for topic in &mut file.topics {
+        // Nobody could apply them.
+        topic.bindings.retain(|one| {
+            let name = format!("{}/{}", topic.name, one.name);
+            let is_left_out = versions.feeds_nothing(&name) || one.to.starts_with(TEMPORARY);
+            if is_left_out {
+                output::note(&format!("left out: binding {name}, which feeds nothing that stays"));
+            }
+            !is_left_out
+        });
+    }
     if common.output == Output::Json {
         return show(Output::Json, &file, String::new);
     }
