@@ -78,6 +78,27 @@ impl Edn {
     }
 }
 
+impl Edn {
+    /// As JSON, where keywords are strings.
+    pub fn json(&self) -> String {
+        let joined = |items: Vec<String>| items.join(",");
+        match self {
+            Self::Nil => "null".to_owned(),
+            Self::Bool(_) | Self::Int(_) => self.to_string(),
+            // EDN's escapes of strings are among JSON's.
+            Self::Text(text) | Self::Word(text) => Self::text(text.clone()).to_string(),
+            Self::List(items) => format!("[{}]", joined(items.iter().map(Self::json).collect())),
+            Self::Map(rows) => {
+                let row = |(key, value): &(Self, Self)| {
+                    let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+                    format!("{}:{}", Self::text(key).json(), value.json())
+                };
+                format!("{{{}}}", joined(rows.iter().map(row).collect()))
+            }
+        }
+    }
+}
+
 impl From<u64> for Edn {
     fn from(number: u64) -> Self {
         Self::Int(i128::from(number))
@@ -281,6 +302,12 @@ mod tests {
                 proptest::collection::vec(("[a-z]{1,5}".prop_map(Edn::Word), inner), 0..4).prop_map(Edn::Map),
             ]
         })
+    }
+
+    #[test]
+    fn a_value_as_json() {
+        let value = Edn::parse("{:a [1 nil true :b \"c\\n\"], :d {}}").unwrap();
+        assert_eq!(value.json(), r#"{"a":[1,null,true,"b","c\n"],"d":{}}"#);
     }
 
     #[test]

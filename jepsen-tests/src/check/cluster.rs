@@ -100,9 +100,6 @@ pub(super) fn coverage(index: &Index) -> Finding {
         confirmed_under += inside;
         let name = fault.facts.note.as_deref().unwrap_or("").split_whitespace().next().unwrap_or("");
         finding.count(kind_of(name), 1);
-        if fault.facts.note.as_deref().is_some_and(|note| note.contains(Fault::PowerCutAll.name())) {
-            finding.count("power-cut-of-all", 1);
-        }
         finding.count("leader-hit", usize::from(fault.facts.leader == Some(1)));
         finding.count("faults-with-confirmations", usize::from(inside > 0));
     }

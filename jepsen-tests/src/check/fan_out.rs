@@ -1,6 +1,6 @@
-//! Fan-out: every subscription gets every message that it takes, no other, in the topic's order.
+//! Fan-out: every subscription, and every queue that a binding feeds, gets every message that it takes once, no other, in the topic's order.
 //!
-//! A subscription's name says what it takes: `all`, or the `even` or `odd` numbers (see [`takes`]).
+//! Their names say what they take: `all`, or the `even` or `odd` numbers (see [`takes`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,18 @@ use super::Finding;
 use super::total::is_drained;
 use crate::history::{F, Index, Kind};
 
-/// Whether a subscription of that name takes a message of that number.
+/// Whether a subscription or bound queue of that name takes a message of that number.
 pub fn takes(subscription: &str, value: u64) -> bool {
     match subscription.rsplit('/').next().and_then(|name| name.split('-').next()) {
         Some("even") => value.is_multiple_of(2),
         Some("odd") => !value.is_multiple_of(2),
         _ => true,
     }
+}
+
+/// The topic that feeds a bound queue of that name.
+pub fn topic_of(bound: &str) -> Option<&str> {
+    bound.split_once("-of-").map(|(_, topic)| topic)
 }
 
 pub(super) fn check(index: &Index) -> Finding {
@@ -33,7 +38,13 @@ pub(super) fn check(index: &Index) -> Finding {
         finding.count("published", confirmed.len());
         let mut seen: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         let prefix = format!("{topic}/");
-        for subscription in index.queues_of(&["subscription"]).filter(|name| name.starts_with(&prefix)) {
+        let bound = index.queues_of(&["bound"]).filter(|name| topic_of(name) == Some(topic));
+        for queue in bound.clone() {
+            finding.count("carried", index.deliveries(queue).count());
+            once(index, queue, &mut finding);
+        }
+        let own = index.queues_of(&["subscription"]).filter(|name| name.starts_with(&prefix));
+        for subscription in own.chain(bound) {
             let got = check_subscription(index, subscription, &known, &mut finding);
             in_order(index, subscription, &confirmed, &mut finding);
             seen.insert(subscription, got);
@@ -87,6 +98,18 @@ fn all_or_none(
     }
 }
 
+/// What a binding carries has one place.
+fn once(index: &Index, queue: &str, finding: &mut Finding) {
+    let mut places: BTreeMap<u64, u64> = BTreeMap::new();
+    for delivery in index.deliveries(queue) {
+        let (Some(value), Some(sequence)) = (delivery.value, delivery.facts.sequence) else { continue };
+        let place = *places.entry(value).or_insert(sequence);
+        if place != sequence {
+            finding.fault(format!("{queue}: {value} was carried twice, to {place} and to {sequence}"));
+        }
+    }
+}
+
 /// The places in a subscription follow the places in its topic.
 fn in_order(index: &Index, subscription: &str, confirmed: &[(u64, u64)], finding: &mut Finding) {
     let places: BTreeMap<u64, u64> =
@@ -107,6 +130,32 @@ mod tests {
     use crate::history::{F, Facts, Kind};
 
     const NAME: &str = "fan-out";
+
+    const BOUND: &str = "even-0-of-t";
+
+    #[test]
+    fn a_binding_carries_each_message_once_and_in_order() {
+        let told = |carried: &[(u64, u64)]| {
+            let mut story = Story::of_class("plain");
+            story.queue("t", "topic").queue(BOUND, "bound");
+            for value in 1..=4 {
+                story.sent_as(value, Facts { sequence: Some(value), ..on("t") });
+            }
+            for (value, sequence) in carried {
+                got(&mut story, BOUND, *value, *sequence);
+            }
+            story.drained(BOUND);
+            story
+        };
+        told(&[(2, 1), (4, 2)]).valid(NAME);
+        // Of its own accord a queue may leave places out.
+        told(&[(2, 1), (4, 5)]).valid(NAME);
+        for planted in
+            [&[(2, 1), (4, 2), (2, 3)][..], &[(4, 1), (2, 2)], &[(2, 1)], &[(2, 1), (3, 2), (4, 3)]]
+        {
+            told(planted).invalid(NAME);
+        }
+    }
 
     fn published() -> Story {
         let mut story = Story::of_class("plain");

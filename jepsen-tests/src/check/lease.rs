@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::most::Most;
 use super::{Finding, time_may_jump};
 use crate::history::{F, Index, Op};
 
@@ -56,19 +57,11 @@ fn tokens_rise(queue: &str, deliveries: &[&Op], finding: &mut Finding) {
             ));
         }
     }
-    let mut ends: Vec<(usize, u64)> =
-        deliveries.iter().filter_map(|op| Some((op.ended, op.facts.token?))).collect();
-    ends.sort_unstable();
-    let mut most = 0;
-    for (_, token) in &mut ends {
-        most = most.max(*token);
-        *token = most;
-    }
+    let seen = Most::new(deliveries.iter().filter_map(|op| Some((op.ended, op.facts.token?))));
     // What a stream brings was given at some time since its beginning; only a call says when it was asked.
     for op in deliveries.iter().filter(|op| op.facts.asked_ns.is_some()) {
         let token = op.facts.token.unwrap_or_default();
-        let before = ends[..ends.partition_point(|(ended, _)| *ended < op.began)].last();
-        if let Some((_, most)) = before.filter(|(_, most)| *most > token) {
+        if let Some(most) = seen.before(op.began).filter(|most| *most > token) {
             finding.fault(format!("{queue}: a receive got token {token} when {most} had been seen before"));
         }
     }

@@ -7,13 +7,19 @@ mod fan_out;
 pub mod fifo;
 mod groups;
 mod lease;
+mod lives;
+mod most;
 mod reads;
-pub mod recovery;
+mod recovery;
 mod sends;
 #[cfg(test)]
 mod story;
+mod tally;
 mod total;
 pub mod wgl;
+
+pub use fan_out::topic_of;
+pub use recovery::{Gap, gaps};
 
 use crate::edn::Edn;
 use crate::history::{Event, Index};
@@ -127,6 +133,13 @@ impl Results {
         row.map_or(0, |(_, number)| *number)
     }
 
+    /// It was not carried out to its end: what was found stands, and what was not found is unknown.
+    pub fn cut_short(&mut self, why: impl Into<String>) {
+        let mut finding = Finding::new("carried-out");
+        finding.unknown(why);
+        self.findings.insert(0, finding);
+    }
+
     /// As `results.edn` has it.
     pub fn to_edn(&self) -> Edn {
         let mut rows = vec![("valid?", self.verdict().to_edn())];
@@ -153,12 +166,15 @@ pub fn check(events: &[Event]) -> Results {
         lease::check(&index),
         groups::check(&index),
         fan_out::check(&index),
+        lives::check(&index),
         reads::check(&index),
         cluster::digests(&index),
         cluster::liveness(&index),
         cluster::stops(&index),
         cluster::coverage(&index),
         recovery::check(&index),
+        tally::strikes(&index),
+        tally::operations(&index),
     ];
     Results { findings }
 }

@@ -1,176 +1,280 @@
-//! Reads are linearizable: what a read shows is true at one moment between its beginning and its end.
-//!
-//! Totals hold everything that was over before the read began and nothing that began after it ended, and never go back. The oldest message that a
-//! look at the queue shows is not acknowledged yet, and what lies before it may be.
+//! Reads are linearizable: they show what was over before they began, and nothing that began after they ended; and a later read shows no less than
+//! an earlier one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Finding;
-use crate::history::{F, Index, Kind, Op};
-
-/// Times (ns), in order.
-#[derive(Default)]
-struct Times(Vec<u64>);
-
-impl Times {
-    fn of(mut times: Vec<u64>) -> Self {
-        times.sort_unstable();
-        Self(times)
-    }
-
-    fn before(&self, ns: u64) -> u64 {
-        self.0.partition_point(|time| *time < ns) as u64
-    }
-}
-
-/// What is known of a message.
-#[derive(Default)]
-struct Known {
-    sequence: u64,
-    /// The send was confirmed then.
-    sent_ns: u64,
-    /// From then on it may be acknowledged.
-    may_be_gone_ns: Option<u64>,
-    /// From then on it is.
-    gone_ns: Option<u64>,
-}
+use super::most::Most;
+use crate::history::{F, Index, Op, runs};
 
 pub(super) fn check(index: &Index) -> Finding {
     let mut finding = Finding::new("reads");
-    let queues: BTreeSet<&str> =
-        index.ops.iter().filter(|op| matches!(op.f, F::Read | F::Peek)).map(Op::queue).collect();
-    for queue in queues {
-        totals(index, queue, &mut finding);
-        heads(index, queue, &mut finding);
+    for queue in index.queues.keys() {
+        let reads: Vec<&Op> = index.of(queue, F::Read).filter(|op| op.is_ok()).collect();
+        let peeks: Vec<&Op> = index.of(queue, F::Peek).filter(|op| op.is_ok()).collect();
+        if reads.is_empty() && peeks.is_empty() {
+            continue;
+        }
+        let known = Known::new(index, queue);
+        for read in &reads {
+            known.figures(read, &mut finding);
+        }
+        type Figure = fn(&Op) -> Option<u64>;
+        let figures: [(&str, Figure); 3] = [
+            ("sent", |op| op.facts.sent),
+            ("acknowledged", |op| op.facts.acked),
+            ("next", |op| op.facts.next),
+        ];
+        for (what, figure) in figures {
+            never_less(queue, what, &reads, figure, &mut finding);
+        }
+        for peek in &peeks {
+            known.messages(peek, &mut finding);
+        }
+        finding.count("reads", reads.len());
+        finding.count("peeks", peeks.len());
     }
     finding
 }
 
-fn totals(index: &Index, queue: &str, finding: &mut Finding) {
-    let sends = || index.of(queue, F::Enqueue).filter(|op| op.is_possible());
-    let acks = || index.of(queue, F::Ack).filter(|op| op.is_possible());
-    let ended = |ops: &mut dyn Iterator<Item = &Op>| {
-        Times::of(ops.filter(|op| op.is_ok()).map(|op| op.ended_ns).collect())
-    };
-    let (sent, acked) = (ended(&mut sends()), ended(&mut acks()));
-    let may_be_sent = Times::of(sends().map(|op| op.began_ns).collect());
-    let may_be_acked = Times::of(acks().map(|op| op.began_ns).collect());
-    let mut reads: Vec<&Op> = index.of(queue, F::Read).filter(|op| op.is_ok()).collect();
-    reads.sort_by_key(|op| op.ended_ns);
-    finding.count("reads", reads.len());
-    let ends: Vec<u64> = reads.iter().map(|op| op.ended_ns).collect();
-    let mut most = (0, 0);
-    let highest: Vec<(u64, u64)> = reads
-        .iter()
-        .map(|op| {
-            most = (most.0.max(op.facts.sent.unwrap_or(0)), most.1.max(op.facts.acked.unwrap_or(0)));
-            most
-        })
-        .collect();
-    for read in &reads {
-        let place = ends.partition_point(|end| *end < read.began_ns);
-        let earlier = place.checked_sub(1).map_or((0, 0), |place| highest[place]);
-        let shown = [read.facts.sent.unwrap_or(0), read.facts.acked.unwrap_or(0)];
-        let least = [sent.before(read.began_ns).max(earlier.0), acked.before(read.began_ns).max(earlier.1)];
-        let most = [may_be_sent.before(read.ended_ns), may_be_acked.before(read.ended_ns)];
-        for (place, what) in ["sent", "acknowledged"].into_iter().enumerate() {
-            if !(least[place]..=most[place]).contains(&shown[place]) {
-                finding.fault(format!(
-                    "{queue}: a read at {} ms shows {} {what}, between {} and {} it was",
-                    read.began_ns / 1_000_000,
-                    shown[place],
-                    least[place],
-                    most[place]
-                ));
-            }
-        }
+/// Places of beginnings and ends, sorted: how many there were at some moment.
+struct Span {
+    /// Ends of what happened for certain.
+    done: Vec<usize>,
+    /// Beginnings of what may have happened.
+    begun: Vec<usize>,
+}
+
+impl Span {
+    fn of<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Self {
+        let mut done: Vec<usize> = ops.clone().filter(|op| op.is_ok()).map(|op| op.ended).collect();
+        let mut begun: Vec<usize> = ops.filter(|op| op.is_possible()).map(|op| op.began).collect();
+        done.sort_unstable();
+        begun.sort_unstable();
+        Self { done, begun }
+    }
+
+    /// Fewest and most that a read may count.
+    fn bounds(&self, read: &Op) -> (u64, u64) {
+        let before = |places: &[usize], place| places.partition_point(|known| *known < place) as u64;
+        (before(&self.done, read.began), before(&self.begun, read.ended))
     }
 }
 
-fn heads(index: &Index, queue: &str, finding: &mut Finding) {
-    let mut messages: BTreeMap<u64, Known> = BTreeMap::new();
-    for send in index.of(queue, F::Enqueue).filter(|op| op.is_ok()) {
-        let (Some(value), Some(sequence)) = (send.value, send.facts.sequence) else { continue };
-        messages.insert(value, Known { sequence, sent_ns: send.ended_ns, ..Known::default() });
-    }
-    for ack in index.of(queue, F::Ack).filter(|op| op.is_possible()) {
-        let Some(known) = ack.value.and_then(|value| messages.get_mut(&value)) else { continue };
-        known.may_be_gone_ns = Some(known.may_be_gone_ns.map_or(ack.began_ns, |ns| ns.min(ack.began_ns)));
-        if ack.kind == Kind::Ok {
-            known.gone_ns = Some(known.gone_ns.map_or(ack.ended_ns, |ns| ns.min(ack.ended_ns)));
+/// What is known of a queue.
+struct Known<'a> {
+    queue: &'a str,
+    sends: Span,
+    acks: Span,
+    /// Confirmed sends by their places.
+    places: BTreeMap<u64, &'a Op>,
+    /// The highest place that was confirmed.
+    highest: Most,
+    /// Of each message, when its first acknowledgement began, and when the first that happened ended.
+    gone: BTreeMap<u64, (usize, usize)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(index: &'a Index, queue: &'a str) -> Self {
+        let sends = index.of(queue, F::Enqueue);
+        let confirmed = sends.clone().filter(|op| op.is_ok());
+        let placed = confirmed.filter_map(|op| Some((op.facts.sequence?, op)));
+        let mut gone: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+        for ack in index.of(queue, F::Ack).filter(|ack| ack.is_possible()) {
+            let times = gone.entry(ack.value.unwrap_or_default()).or_insert((usize::MAX, usize::MAX));
+            // What has no known end ends last.
+            *times = (times.0.min(ack.began), times.1.min(ack.ended));
+        }
+        Self {
+            queue,
+            sends: Span::of(sends),
+            acks: Span::of(index.of(queue, F::Ack)),
+            highest: Most::new(placed.clone().map(|(sequence, op)| (op.ended, sequence))),
+            places: placed.collect(),
+            gone,
         }
     }
-    let mut messages: Vec<Known> = messages.into_values().collect();
-    messages.sort_unstable_by_key(|known| known.sequence);
-    for look in index.of(queue, F::Peek).filter(|op| op.is_ok()) {
-        finding.count("looks", 1);
-        let first = look.facts.sequence.unwrap_or(u64::MAX);
-        let at_ms = look.began_ns / 1_000_000;
-        for known in messages.iter().take_while(|known| known.sequence <= first) {
-            let is_gone = known.gone_ns.is_some_and(|ns| ns < look.began_ns);
-            let may_be_gone = known.may_be_gone_ns.is_some_and(|ns| ns < look.ended_ns);
-            if known.sequence == first && is_gone {
-                finding.fault(format!("{queue}: a look at {at_ms} ms shows {first}, which was acknowledged"));
+
+    fn figures(&self, read: &Op, finding: &mut Finding) {
+        let (sent, acked) = (self.sends.bounds(read), self.acks.bounds(read));
+        let depth = (sent.0.saturating_sub(acked.1), sent.1.saturating_sub(acked.0));
+        let figures = [
+            ("sent", read.facts.sent, sent),
+            ("acknowledged", read.facts.acked, acked),
+            ("there", read.facts.depth, depth),
+        ];
+        for (what, figure, (least, most)) in figures {
+            if let Some(figure) = figure.filter(|figure| !(least..=most).contains(figure)) {
+                finding.fault(format!(
+                    "{}: event {} read {figure} messages {what}: it was {least} to {most}",
+                    self.queue, read.ended
+                ));
             }
-            if known.sequence < first && known.sent_ns < look.began_ns && !may_be_gone {
-                let hidden = known.sequence;
-                finding.fault(format!("{queue}: a look at {at_ms} ms does not show {hidden}"));
-            }
+        }
+        let highest = self.highest.before(read.began).unwrap_or_default();
+        if read.facts.next.is_some_and(|next| next <= highest) {
+            finding.fault(format!(
+                "{}: event {} read next place {:?} after {highest} was given",
+                self.queue, read.ended, read.facts.next
+            ));
+        }
+    }
+
+    /// A page shows the messages that are there, and no others.
+    fn messages(&self, peek: &Op, finding: &mut Finding) {
+        let shown = runs(peek.facts.seen.as_deref().unwrap_or(""));
+        let is_shown = |place: u64| shown.iter().any(|(first, last)| (*first..=*last).contains(&place));
+        let end = peek.facts.next.unwrap_or(u64::MAX);
+        for (place, send) in self.places.range(..end) {
+            let value = send.value.unwrap_or_default();
+            let (ack_began, ack_ended) = self.gone.get(&value).copied().unwrap_or((usize::MAX, usize::MAX));
+            let what = match is_shown(*place) {
+                true if ack_ended < peek.began => "was acknowledged, and is shown",
+                true if send.began > peek.ended => "was sent later, and is shown",
+                false if send.ended < peek.began && ack_began > peek.ended => "is there, and is not shown",
+                _ => continue,
+            };
+            finding.fault(format!("{}: event {}: {value} at {place} {what}", self.queue, peek.ended));
+        }
+        finding.count("seen", shown.iter().map(|(first, last)| (last - first + 1) as usize).sum());
+    }
+}
+
+/// What was ever counted stays counted.
+fn never_less(
+    queue: &str,
+    what: &str,
+    reads: &[&Op],
+    figure: impl Fn(&Op) -> Option<u64>,
+    finding: &mut Finding,
+) {
+    let most = Most::new(reads.iter().filter_map(|read| Some((read.ended, figure(read)?))));
+    for read in reads {
+        let (Some(before), Some(now)) = (most.before(read.began), figure(read)) else { continue };
+        if now < before {
+            finding.fault(format!(
+                "{queue}: event {} read {now} as {what}, and {before} had been read before",
+                read.ended
+            ));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::Story;
-    use crate::history::{F, Facts, Kind};
+    use proptest::prelude::*;
 
-    fn read(story: &Story, sent: u64, acked: u64) -> Story {
-        let mut story = story.clone();
-        let begun = story.begin(F::Read, None, Facts::default());
-        let facts = Facts { sent: Some(sent), acked: Some(acked), ..Facts::default() };
+    use super::super::story::{Begun, Story};
+    use crate::history::{F, Facts, Kind, ranges};
+
+    const NAME: &str = "reads";
+
+    /// What a queue is at some moment.
+    #[derive(Clone, Default, PartialEq)]
+    struct State {
+        sent: u64,
+        acked: u64,
+        /// Places; a message's number is its place.
+        there: Vec<u64>,
+    }
+
+    fn read(story: &mut Story, begun: Begun, state: &State) {
+        let facts = Facts {
+            sent: Some(state.sent),
+            acked: Some(state.acked),
+            depth: Some(state.there.len() as u64),
+            next: Some(state.sent + 1),
+            ..Facts::default()
+        };
         story.end(begun, Kind::Ok, None, facts);
-        story
     }
 
-    fn look(story: &Story, first: Option<u64>) -> Story {
-        let mut story = story.clone();
-        let begun = story.begin(F::Peek, None, Facts::default());
-        story.end(begun, Kind::Ok, None, Facts { sequence: first, ..Facts::default() });
-        story
+    fn look(story: &mut Story, begun: Begun, state: &State) {
+        let seen = Some(ranges(state.there.iter().copied()));
+        story.end(begun, Kind::Ok, None, Facts { seen, ..Facts::default() });
     }
 
-    fn two_sent_one_acknowledged() -> Story {
-        let mut story = Story::of_class("plain");
-        story.sent(1, 1).sent(2, 2).given(1, 1, 1, 1).acked(1, 1);
-        story
-    }
-
-    #[test]
-    fn totals_are_those_of_a_moment_of_the_read() {
-        let story = two_sent_one_acknowledged();
-        read(&story, 2, 1).valid("reads");
-        for (sent, acked) in [(1, 1), (3, 1), (2, 0), (2, 2)] {
-            read(&story, sent, acked).invalid("reads");
+    /// Does something, with or without an answer that came, perhaps while somebody reads; the states since the beginning of the read.
+    fn act(story: &mut Story, state: &mut State, step: u8) -> Vec<State> {
+        let is_peek = step & 1 == 1;
+        let begun = story.begin(if is_peek { F::Peek } else { F::Read }, None, Facts::default());
+        let mut states = vec![state.clone()];
+        for part in [step >> 1, step >> 4] {
+            match part % 4 {
+                0 | 1 => {
+                    state.sent += 1;
+                    state.there.push(state.sent);
+                    story.sent(state.sent, state.sent);
+                }
+                2 if !state.there.is_empty() => {
+                    state.acked += 1;
+                    let place = state.there.remove(0);
+                    story.acked(place, place);
+                }
+                _ => continue,
+            }
+            states.push(state.clone());
         }
-        let mut open = story.clone();
-        open.begin(F::Enqueue, Some(3), Facts::default());
-        read(&open, 2, 1).valid("reads");
-        let seen = read(&open, 3, 1);
-        seen.valid("reads");
-        read(&seen, 2, 1).invalid("reads");
+        // It shows some moment of its own time.
+        let shown = &states[usize::from(step) % states.len()];
+        if is_peek {
+            look(story, begun, shown)
+        } else {
+            read(story, begun, shown)
+        }
+        states
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn what_a_read_may_show_is_accepted_and_a_planted_stale_read_is_found(
+            steps in proptest::collection::vec(any::<u8>(), 2..40),
+            age in 1_usize..10,
+            is_peek in any::<bool>(),
+        ) {
+            let mut story = Story::of_class("plain");
+            let mut state = State::default();
+            let mut past = vec![state.clone()];
+            for step in steps {
+                past.extend(act(&mut story, &mut state, step).split_off(1));
+            }
+            story.valid(NAME);
+            // A moment that was over before this read began, and that is not like the present one.
+            let Some(stale) = past.iter().rev().skip(age).find(|old| match is_peek {
+                true => old.there != state.there,
+                false => old.sent != state.sent || old.acked != state.acked,
+            }) else { return Ok(()) };
+            let begun = story.begin(if is_peek { F::Peek } else { F::Read }, None, Facts::default());
+            if is_peek { look(&mut story, begun, stale) } else { read(&mut story, begun, stale) }
+            story.invalid(NAME);
+        }
     }
 
     #[test]
-    fn the_oldest_message_is_not_acknowledged_and_hides_none() {
-        let story = two_sent_one_acknowledged();
-        look(&story, Some(2)).valid("reads");
-        look(&story, Some(1)).invalid("reads");
-        look(&story, None).invalid("reads");
-        look(&story, Some(7)).invalid("reads");
-        let mut open = story.clone();
-        open.begin(F::Ack, Some(2), Facts { token: Some(2), ..Facts::default() });
-        look(&open, None).valid("reads");
-        look(&open, Some(2)).valid("reads");
+    fn a_read_of_the_future_is_found() {
+        let told = |sent| {
+            let mut story = Story::of_class("plain");
+            let state = State { sent, acked: 0, there: (1..=sent).collect() };
+            let begun = story.begin(F::Read, None, Facts::default());
+            read(&mut story, begun, &state);
+            story.sent(1, 1);
+            story
+        };
+        told(0).valid(NAME);
+        told(1).invalid(NAME);
+    }
+
+    #[test]
+    fn a_page_is_held_to_what_it_covers() {
+        let told = |next| {
+            let mut story = Story::of_class("plain");
+            story.sent(1, 1).sent(2, 2);
+            let begun = story.begin(F::Peek, None, Facts::default());
+            story.end(begun, Kind::Ok, None, Facts { seen: Some("1".into()), next, ..Facts::default() });
+            story
+        };
+        told(Some(2)).valid(NAME);
+        told(None).invalid(NAME);
     }
 }

@@ -11,39 +11,41 @@ const KINDS: [(&[&str], [&str; 4]); 2] = [
     (&["pause", "partition"], ["silences", "silence-p50-ms", "silence-p99-ms", "silence-max-ms"]),
 ];
 
-/// Of each fault that struck a leader, alone, and left a majority: whether it was a kill, and how long no send was confirmed, ms.
-pub fn gaps(index: &Index) -> Vec<(bool, u64)> {
-    let bands = index.bands();
-    // Faults at the same time: what follows is neither's.
-    let is_alone = |at: u64| bands.iter().filter(|other| other.1 == at).count() == 1;
-    let mut gaps = Vec::new();
-    for (begin, end, fault) in bands.iter().filter(|band| is_alone(band.1)) {
-        for (place, (kinds, _)) in KINDS.iter().enumerate() {
-            if is_of(fault, kinds) {
-                gaps.extend(gap_ms(index, *begin, *end, fault).map(|gap| (place == 0, gap)));
-            }
-        }
-    }
-    gaps
+/// A time without a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of the kinds of faults that are counted together: `kill`, `pause`.
+    pub kind: &'static str,
+    /// When the fault struck, ns since the beginning.
+    pub began_ns: u64,
+    /// The longest time from then on without a confirmed send.
+    pub took_ms: u64,
 }
 
-/// Of figures in order: the one below which so many percent are.
-pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or_default()
+/// All that a history shows.
+pub fn gaps(index: &Index) -> Vec<Gap> {
+    let bands = index.bands();
+    // Faults at the same time: what follows is neither's.
+    let alone = bands.iter().filter(|band| bands.iter().filter(|other| other.1 == band.1).count() == 1);
+    let known = alone.filter_map(|(begin, end, fault)| {
+        let (kinds, _) = KINDS.iter().find(|(kinds, _)| is_of(fault, kinds))?;
+        let took_ms = gap_ms(index, *begin, *end, fault)?;
+        Some(Gap { kind: kinds[0], began_ns: *begin, took_ms })
+    });
+    known.collect()
 }
 
 pub(super) fn check(index: &Index) -> Finding {
     let mut finding = Finding::new("recovery");
-    let all = gaps(index);
-    for (place, (_, names)) in KINDS.into_iter().enumerate() {
-        let of_kind = all.iter().filter(|(is_kill, _)| *is_kill == (place == 0));
-        let mut gaps: Vec<u64> = of_kind.map(|(_, gap)| *gap).collect();
-        gaps.sort_unstable();
-        let Some(most) = gaps.last() else { continue };
-        let figures = [gaps.len() as u64, percentile(&gaps, 50), percentile(&gaps, 99), *most];
-        for (name, figure) in names.into_iter().zip(figures) {
-            finding.count(name, figure as usize);
+    let gaps = gaps(index);
+    for (kinds, names) in KINDS {
+        let of_kind = gaps.iter().filter(|gap| gap.kind == kinds[0]);
+        let mut took: Vec<u64> = of_kind.map(|gap| gap.took_ms).collect();
+        took.sort_unstable();
+        let Some(most) = took.last() else { continue };
+        let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)] as usize;
+        for (name, figure) in names.into_iter().zip([took.len(), at(50), at(99), *most as usize]) {
+            finding.count(name, figure);
         }
     }
     finding
@@ -77,7 +79,7 @@ fn gap_ms(index: &Index, begin: u64, end: u64, fault: &Event) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::story::{QUEUE, Story, on};
-    use super::{gaps, percentile};
+    use super::check;
     use crate::history::{F, Facts, Index, Kind};
 
     #[test]
@@ -92,22 +94,18 @@ mod tests {
             story.note(F::Damage, Kind::Info, Facts::default());
         }
         story.sent(3, 3);
-        let with_end = |story: &Story, pause: usize| {
+        let with_end = |pause: usize| {
             let mut story = story.clone();
             for _ in 0..pause {
                 story.note(F::Damage, Kind::Info, Facts::default());
             }
             story.note(F::Heal, Kind::Info, Facts::default());
-            gaps(&Index::new(story.events()).unwrap())
+            check(&Index::new(story.events()).unwrap()).counts
         };
-        assert_eq!(with_end(&story, 0), [(false, 7)]);
-        assert_eq!(with_end(&story, 9), [], "the longest was ended by the end of the fault");
-    }
-
-    #[test]
-    fn percentiles_are_figures_that_occurred() {
-        let figures: Vec<u64> = (1..=50).collect();
-        assert_eq!([50, 90, 99].map(|percent| percentile(&figures, percent)), [26, 46, 50]);
-        assert_eq!(percentile(&[], 50), 0);
+        assert_eq!(
+            with_end(0),
+            [("silences", 1), ("silence-p50-ms", 7), ("silence-p99-ms", 7), ("silence-max-ms", 7)]
+        );
+        assert_eq!(with_end(9), [], "the longest was ended by the end of the fault");
     }
 }

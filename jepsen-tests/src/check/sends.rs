@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Finding;
+use super::most::Most;
 use crate::history::{F, Index, Op};
 
 pub(super) fn check(index: &Index) -> Finding {
     let mut finding = Finding::new("exactly-once-send");
-    for queue in index.queues.keys() {
+    // Places begin anew with each of the queues of one name.
+    for (queue, _) in index.queues.iter().filter(|(_, class)| *class != "lives") {
         one_place(index, queue, &mut finding);
         let mut confirmed: Vec<&Op> = index.of(queue, F::Enqueue).filter(|op| op.is_ok()).collect();
         repeated(queue, &confirmed, &mut finding);
@@ -75,19 +77,11 @@ fn rise_with_time(index: &Index, queue: &str, confirmed: &[&Op], finding: &mut F
             began.entry(request).or_insert(op.began);
         }
     }
-    let mut ends: Vec<(usize, u64)> =
-        confirmed.iter().filter_map(|op| Some((op.ended, op.facts.sequence?))).collect();
-    ends.sort_unstable();
-    let mut most = 0;
-    for (_, sequence) in &mut ends {
-        most = most.max(*sequence);
-        *sequence = most;
-    }
+    let given = Most::new(confirmed.iter().filter_map(|op| Some((op.ended, op.facts.sequence?))));
     for op in confirmed {
         let Some(sequence) = op.facts.sequence else { continue };
         let first = op.facts.request.and_then(|request| began.get(&request)).copied().unwrap_or(op.began);
-        let before = ends[..ends.partition_point(|(ended, _)| *ended < first)].last();
-        if let Some((_, most)) = before.filter(|(_, most)| *most >= sequence) {
+        if let Some(most) = given.before(first).filter(|most| *most >= sequence) {
             let value = op.value.unwrap_or_default();
             finding.fault(format!("{value} got {sequence} of {queue}, when {most} had been given before"));
         }

@@ -13,7 +13,7 @@ pub(super) fn check(index: &Index) -> Finding {
     for queue in index.queues_of(&DIRECT) {
         check_queue(index, queue, &mut finding);
     }
-    for queue in index.queues_of(&DIRECT).chain(index.queues_of(&["subscription"])) {
+    for queue in index.queues_of(&DIRECT).chain(index.queues_of(&["subscription", "bound"])) {
         acknowledged_never_returns(index, queue, &mut finding);
     }
     finding

@@ -114,6 +114,8 @@ impl Node {
                 command.env_remove(&*name);
             }
         }
+        // What a terminal sends to this program is not for its nodes.
+        command.process_group(0);
         command.env("RUST_BACKTRACE", "1").envs(self.environment.iter().cloned());
         let child = command.spawn()?;
         let pid = child.id().unwrap_or_default();

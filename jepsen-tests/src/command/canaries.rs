@@ -12,7 +12,7 @@ use phalanx_canary::Canary;
 use super::list::obstacle;
 use super::many::Part;
 use super::run::results_dir;
-use super::{Place, say};
+use super::{Place, interrupt, say};
 use crate::check::Verdict;
 use crate::edn::Edn;
 use crate::nemesis::Fault;
@@ -28,20 +28,20 @@ const SEEDS_MAX: u64 = 8;
 /// Each, s.
 const SECONDS: u64 = 45;
 
-/// Where a canary shows itself; `None`: not to the clients of these workloads, with the reason.
-fn hunt(canary: Canary) -> Result<(&'static str, &'static str), &'static str> {
+/// Where a canary shows itself: workload and faults.
+fn hunt(canary: Canary) -> (&'static str, &'static str) {
     match canary {
-        Canary::AckBeforeFsync => Ok(("queue", "power-cut-all,power-cut-majority")),
-        Canary::DedupNotInSnapshot => Ok(("dedup", "kill-all,restart,kill")),
-        Canary::LeaseByWallClock => Ok(("pauses", "skew,strobe")),
-        Canary::GroupOrderOnNack => Ok(("groups", "kill")),
-        Canary::RottenAsTorn => Ok(("queue", "flip,flip,kill")),
-        Canary::TokenReused => Ok(("queue", "kill-all,restart,kill-majority")),
-        Canary::EffectsTrusted => Ok(("queue", "kill,isolated-leader,pause,restart")),
-        Canary::FanOutSkips => Ok(("fan-out", "kill")),
-        Canary::StaleReads => Ok(("reads", "isolated-leader,pause")),
-        Canary::UidConfusion => Err("no workload deletes queues"),
-        Canary::InboxForgets => Err("no workload binds queues"),
+        Canary::AckBeforeFsync => ("queue", "power-cut-all,power-cut-majority"),
+        Canary::DedupNotInSnapshot => ("dedup", "kill-all,restart,kill"),
+        Canary::LeaseByWallClock => ("pauses", "skew,strobe"),
+        Canary::GroupOrderOnNack => ("groups", "kill"),
+        Canary::RottenAsTorn => ("queue", "flip,flip,kill"),
+        Canary::TokenReused => ("queue", "kill-all,restart,kill-majority"),
+        Canary::EffectsTrusted => ("queue", "kill,isolated-leader,pause,restart"),
+        Canary::FanOutSkips => ("fan-out", "kill"),
+        Canary::StaleReads => ("reads", "isolated-leader,halves,pause"),
+        Canary::UidConfusion => ("lives", "kill"),
+        Canary::InboxForgets => ("fan-out", "kill,isolated-leader,pause"),
     }
 }
 
@@ -88,20 +88,15 @@ pub fn canaries(only: &[String], place: &Place) -> Result<Verdict, String> {
     let place = Place { binary: build()?, ..place.clone() };
     let dir = place.out.clone().unwrap_or_else(|| results_dir("canaries"));
     let mut worst = Verdict::Valid;
+    interrupt::listen()?;
     for canary in Canary::ALL {
         let name = canary.name();
         if !only.is_empty() && !only.iter().any(|word| word == name) {
             continue;
         }
-        let (workload, nemesis) = match hunt(canary) {
-            Ok(hunt) => hunt,
-            Err(why) => {
-                say(&format!("{name}: not here: {why}\n"));
-                continue;
-            }
-        };
+        let (workload, nemesis) = hunt(canary);
         let faults = nemesis.split(',').map(Fault::parse).collect::<Result<Vec<_>, _>>()?.concat();
-        if let Some(why) = faults.iter().find_map(|fault| obstacle(fault.needs())) {
+        if let Some(why) = faults.iter().find_map(|fault| obstacle(fault.needs(), &place)) {
             say(&format!("{name}: cannot be hunted here: {why}\n"));
             worst = worst.max(Verdict::Unknown);
             continue;
@@ -116,6 +111,9 @@ pub fn canaries(only: &[String], place: &Place) -> Result<Verdict, String> {
 
 fn is_caught(name: &str, workload: &str, nemesis: &str, dir: &Path, place: &Place) -> Result<bool, String> {
     for seed in 1..=SEEDS_MAX {
+        if interrupt::is_wanted() {
+            return Err("interrupted".to_owned());
+        }
         let part = Part {
             workload: workload.to_owned(),
             nemesis: nemesis.to_owned(),

@@ -1,35 +1,54 @@
 //! `jepsen list`.
 
-use std::path::Path;
+use std::fs::File;
 
-use super::say;
+use super::{Place, say};
 use crate::check::Verdict;
 use crate::machine::fake_time;
 use crate::nemesis::{Fault, Needs};
 use crate::net;
 use crate::workload;
 
-/// Why this machine cannot do it.
-pub fn obstacle(needs: Needs) -> Option<String> {
+/// For file systems of our own.
+const FUSE: &str = "/dev/fuse";
+
+/// Why it cannot be done there.
+pub fn obstacle(needs: Needs, place: &Place) -> Option<String> {
     match needs {
         Needs::Nothing => None,
-        Needs::FakeTime if fake_time().is_some() => None,
-        Needs::FakeTime => Some("the package libfaketime is not installed".to_owned()),
-        Needs::Fuse if !Path::new("/dev/fuse").exists() => Some("there is no /dev/fuse".to_owned()),
-        Needs::Fuse if net::is_inside() || net::can_enter() => None,
-        Needs::Fuse => Some("it needs root, or user namespaces".to_owned()),
+        Needs::FakeTime => fake_time().err(),
+        Needs::Fuse => without_fuse().or_else(|| without_namespaces(place)),
+    }
+}
+
+fn without_fuse() -> Option<String> {
+    let opened = File::options().read(true).write(true).open(FUSE);
+    opened.err().map(|error| format!("{FUSE}: {error}"))
+}
+
+fn without_namespaces(place: &Place) -> Option<String> {
+    match net::is_inside() {
+        true => None,
+        // Nothing would end the mounts with this process.
+        false if place.proxies => Some("it needs namespaces, which --proxies forgoes".to_owned()),
+        false => net::obstacle().map(|why| format!("it needs root, or user namespaces ({why})")),
     }
 }
 
 /// Prints what there is.
-pub fn list() -> Result<Verdict, String> {
-    let mut text = String::from("workloads\n");
+pub fn list(place: &Place) -> Result<Verdict, String> {
+    let mut text = match net::obstacle().filter(|_| !place.proxies) {
+        None if place.proxies => String::from("links: proxies on 127.77.0.0/16, as asked for\n"),
+        None => String::from("links: network namespaces\n"),
+        Some(why) => format!("links: proxies on 127.77.0.0/16; no namespaces here: {why}\n"),
+    };
+    text += "workloads\n";
     for (name, what) in workload::ALL {
         text += &format!("  {name:<20} {what}\n");
     }
     text += "nemeses\n";
     for (_, name, needs) in Fault::ALL {
-        let obstacle = obstacle(needs).map_or(String::new(), |why| format!("not here: {why}"));
+        let obstacle = obstacle(needs, place).map_or(String::new(), |why| format!("not here: {why}"));
         text += &format!("  {name:<20} {obstacle}\n");
     }
     for (name, words) in Fault::GROUPS {

@@ -13,18 +13,21 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     bar: ProgressBar,
     title: String,
+    /// What it counts.
+    unit: &'static str,
     latest: Option<Instant>,
 }
 
 impl Progress {
-    /// Of a run that takes so long.
-    pub fn new(title: &str, time: Duration) -> Self {
-        let bar = ProgressBar::new(time.as_secs());
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} s  {msg}") {
+    /// Of something that takes so many seconds (`s`), or strikes so often.
+    pub fn new(title: &str, unit: &'static str, length: u64) -> Self {
+        let bar = ProgressBar::new(length);
+        let template = format!("{{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit}  {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         bar.set_prefix(title.to_owned());
-        Self { bar, title: title.to_owned(), latest: None }
+        Self { bar, title: title.to_owned(), unit, latest: None }
     }
 
     /// It is over.
@@ -36,7 +39,7 @@ impl Progress {
 impl Watch for Progress {
     fn tell(&mut self, done: Duration, events: usize, confirmed: u64, faults: u64, what: &str) {
         let text = format!("{confirmed} confirmed, {events} events, {faults} faults: {what}");
-        self.bar.set_position(done.as_secs());
+        self.bar.set_position(if self.unit == "s" { done.as_secs() } else { faults });
         if self.bar.is_hidden() {
             if self.latest.is_none_or(|latest| latest.elapsed() >= LINE_EVERY) {
                 eprintln!("{} {:>4} s  {text}", self.title, done.as_secs());

@@ -1,18 +1,22 @@
-//! `jepsen run`, `soak` and `replay`.
+//! `jepsen run` and `replay`.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::failover::{FailoverArgs, failover};
+use super::failover::failover;
 use super::list::obstacle;
 use super::progress::Progress;
-use super::{Place, RunArgs, say};
-use crate::check::{Results, Verdict};
+use super::{FailoverArgs, Place, RunArgs, interrupt, say};
+use crate::check::Verdict;
 use crate::nemesis::Fault;
 use crate::net;
 use crate::report;
 use crate::run::{Settings, run as run_once};
 use crate::workload;
+
+/// Ends when somebody wants it all to end.
+pub(super) type Interrupted = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Without a seed: something new each time.
 pub(super) fn fresh_seed() -> u64 {
@@ -27,13 +31,13 @@ pub(super) fn settle_in(place: &Place) {
     }
 }
 
-fn faults(words: &[String]) -> Result<Vec<Fault>, String> {
+fn faults(words: &[String], place: &Place) -> Result<Vec<Fault>, String> {
     let mut faults = Vec::new();
     for word in words {
         faults.extend(Fault::parse(word)?);
     }
     for fault in &faults {
-        if let Some(why) = obstacle(fault.needs()) {
+        if let Some(why) = obstacle(fault.needs(), place) {
             return Err(format!("nemesis {} cannot be had here: {why}", fault.name()));
         }
     }
@@ -49,36 +53,56 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
-/// Runs it, unless it is told to stop.
-pub(super) fn execute(settings: &Settings) -> Result<Results, String> {
+/// Carries something out, with a bar that shows how far it is, and with word of an interrupt.
+pub(super) fn execute<T>(
+    settings: &Settings,
+    unit: &'static str,
+    length: u64,
+    act: impl AsyncFnOnce(&mut Progress, Interrupted) -> Result<T, String>,
+) -> Result<T, String> {
+    if !settings.binary.is_file() {
+        return Err(format!(
+            "{} is not there: build it, or name it with --binary",
+            settings.binary.display()
+        ));
+    }
     let runtime = runtime()?;
+    interrupt::listen()?;
     let title = format!("{} seed {}", settings.workload, settings.seed);
-    let mut progress = Progress::new(&title, settings.time);
-    let results = runtime.block_on(async {
-        tokio::select! {
-            results = run_once(settings, &mut progress) => results,
-            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
-        }
-    });
+    let mut progress = Progress::new(&title, unit, length);
+    let results = runtime.block_on(act(&mut progress, Box::pin(interrupt::wanted())));
     progress.finish();
     // Tasks may wait for answers that do not come.
     runtime.shutdown_timeout(Duration::from_secs(1));
     results
 }
 
-/// The server is there.
-pub(super) fn check_binary(path: &Path) -> Result<(), String> {
-    match path.is_file() {
-        true => Ok(()),
-        false => Err(format!("{} is not there: build it, or name it with --binary", path.display())),
-    }
+/// Settings of a cluster on which no faults of a plan strike.
+pub(super) fn settings_of(
+    place: &Place,
+    workload: &str,
+    nodes: u64,
+    seed: u64,
+    dir: PathBuf,
+    words: Vec<String>,
+) -> Result<Settings, String> {
+    let binary = std::path::absolute(&place.binary).map_err(|error| error.to_string())?;
+    Ok(Settings {
+        workload: workload.to_owned(),
+        faults: Vec::new(),
+        nodes,
+        time: Duration::ZERO,
+        rounds: None,
+        seed,
+        binary,
+        dir,
+        canary: place.canary.clone(),
+        words,
+    })
 }
 
 fn settings(args: &RunArgs, seed: u64, dir: PathBuf) -> Result<Settings, String> {
     check_workload(&args.workload)?;
-    let faults = faults(&args.nemesis)?;
-    let binary = std::path::absolute(&args.place.binary).map_err(|error| error.to_string())?;
-    check_binary(&binary)?;
     let words =
         ["run", "--workload", &args.workload, "--nemesis", &args.nemesis.join(",")].map(str::to_owned);
     let mut words = Vec::from(words);
@@ -89,17 +113,10 @@ fn settings(args: &RunArgs, seed: u64, dir: PathBuf) -> Result<Settings, String>
         words.extend(["--rounds".to_owned(), rounds.to_string()]);
     }
     Ok(Settings {
-        workload: args.workload.clone(),
-        faults,
-        nodes: args.nodes,
+        faults: faults(&args.nemesis, &args.place)?,
         time: Duration::from_secs(args.time),
         rounds: args.rounds,
-        trials: None,
-        seed,
-        binary,
-        dir,
-        canary: args.place.canary.clone(),
-        words,
+        ..settings_of(&args.place, &args.workload, args.nodes, seed, dir, words)?
     })
 }
 
@@ -114,7 +131,9 @@ pub fn run(args: &RunArgs) -> Result<Verdict, String> {
     let dir = args.place.out.clone().unwrap_or_else(|| results_dir(&format!("{}-{seed}", args.workload)));
     let settings = settings(args, seed, dir.clone())?;
     settle_in(&args.place);
-    let results = execute(&settings)?;
+    let results = execute(&settings, "s", args.time, async |watch, interrupted| {
+        run_once(&settings, watch, interrupted).await
+    })?;
     say(&report::summary(&results));
     let verdict = results.verdict();
     say(&format!("{verdict:?}: {}; seed {seed}; again: jepsen replay {}\n", dir.display(), dir.display()));

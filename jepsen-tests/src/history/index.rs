@@ -106,7 +106,7 @@ impl Index {
     }
 
     /// Operations of one kind on one queue.
-    pub fn of<'a>(&'a self, queue: &'a str, f: F) -> impl Iterator<Item = &'a Op> {
+    pub fn of<'a>(&'a self, queue: &'a str, f: F) -> impl Iterator<Item = &'a Op> + Clone {
         self.ops.iter().filter(move |op| op.f == f && op.queue() == queue)
     }
 
@@ -116,7 +116,7 @@ impl Index {
     }
 
     /// Queues of a class.
-    pub fn queues_of<'a>(&'a self, classes: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    pub fn queues_of<'a>(&'a self, classes: &'a [&str]) -> impl Iterator<Item = &'a str> + Clone {
         let known = self.queues.iter();
         known.filter(|(_, class)| classes.contains(&class.as_str())).map(|(queue, _)| queue.as_str())
     }

@@ -5,9 +5,11 @@
 //! in `:info` is never used again. The place of an event in the history is a sound order of real time.
 
 mod index;
+mod ranges;
 mod recorder;
 
 pub use index::{Index, Op};
+pub use ranges::{ranges, runs};
 pub use recorder::{Open, Recorder};
 
 use crate::edn::Edn;
@@ -45,9 +47,13 @@ pub enum F {
     Ack,
     /// A delivery is given back.
     Nack,
-    /// The totals of a queue are read.
+    /// A queue is made; `uid`: which one it is.
+    Create,
+    /// A queue is deleted; `:ok`: there is none of its name now.
+    Delete,
+    /// A queue's figures are read.
     Read,
-    /// The oldest message is looked at (`sequence`; absent: there was none).
+    /// Messages are looked at where they are; `seen`: their places.
     Peek,
     /// A queue of this run and its class (`note`).
     Queue,
@@ -74,11 +80,13 @@ pub enum F {
 }
 
 impl F {
-    const ALL: [(Self, &'static str); 17] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::Enqueue, "enqueue"),
         (Self::Dequeue, "dequeue"),
         (Self::Ack, "ack"),
         (Self::Nack, "nack"),
+        (Self::Create, "create"),
+        (Self::Delete, "delete"),
         (Self::Read, "read"),
         (Self::Peek, "peek"),
         (Self::Queue, "queue"),
@@ -163,12 +171,20 @@ facts! {
     producer = "producer",
     /// Place among the sends of its producer.
     place = "place",
+    /// 1: an attempt at it was given up, and may still arrive.
+    late = "late",
     /// Who holds the lease.
     holder = "holder",
-    /// Messages sent, ever, as a read shows it.
+    /// Which of the queues of that name.
+    uid = "uid",
+    /// Messages that were ever sent.
     sent = "sent",
-    /// Messages acknowledged, ever, as a read shows it.
+    /// Messages that were ever acknowledged.
     acked = "acked",
+    /// Messages that are there.
+    depth = "depth",
+    /// The next message gets this place; of a page: it ends before this place.
+    next = "next",
     /// A node.
     node = "node",
     /// A Raft group.
@@ -193,6 +209,8 @@ facts! {
     planned = "planned";
     /// The queue.
     queue = "queue",
+    /// Places, as ranges: `1-3 7`.
+    seen = "seen",
     /// Why not.
     error = "error",
     /// For people.

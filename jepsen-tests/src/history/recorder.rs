@@ -25,8 +25,6 @@ struct Writing {
     processes: u64,
     values: u64,
     confirmed: u64,
-    /// The latest beginning of a confirmed send, ns.
-    confirmed_began_ns: u64,
 }
 
 /// An operation that has begun.
@@ -37,7 +35,6 @@ pub struct Open {
     f: F,
     value: Option<u64>,
     queue: Option<String>,
-    began_ns: u64,
 }
 
 impl Default for Recorder {
@@ -52,20 +49,10 @@ impl Recorder {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Gives its time, ns.
-    fn add(
-        &self,
-        inner: &mut Writing,
-        kind: Kind,
-        process: Process,
-        f: F,
-        value: Option<u64>,
-        facts: Facts,
-    ) -> u64 {
+    fn add(&self, inner: &mut Writing, kind: Kind, process: Process, f: F, value: Option<u64>, facts: Facts) {
         // Read under the lock: the order of events is the order of their times.
         let time_ns = self.now_ns();
         inner.events.push(Event { time_ns, kind, process, f, value, facts });
-        time_ns
     }
 
     /// An operation begins. `facts` names its queue.
@@ -76,21 +63,18 @@ impl Recorder {
             inner.processes - 1
         });
         let queue = facts.queue.clone();
-        let began_ns = self.add(&mut inner, Kind::Invoke, Process::Client(process), f, value, facts);
-        Open { process, f, value, queue, began_ns }
+        self.add(&mut inner, Kind::Invoke, Process::Client(process), f, value, facts);
+        Open { process, f, value, queue }
     }
 
     /// It ends. The value is that of its beginning, unless another is given.
     pub fn end(&self, open: Open, kind: Kind, value: Option<u64>, facts: Facts) {
-        let Open { process, f, value: begun, queue, began_ns } = open;
+        let Open { process, f, value: begun, queue } = open;
         let mut inner = self.inner.lock();
         if kind != Kind::Info {
             inner.free.push(process);
         }
-        if f == F::Enqueue && kind == Kind::Ok {
-            inner.confirmed += 1;
-            inner.confirmed_began_ns = inner.confirmed_began_ns.max(began_ns);
-        }
+        inner.confirmed += u64::from(f == F::Enqueue && kind == Kind::Ok);
         let facts = Facts { queue, ..facts };
         self.add(&mut inner, kind, Process::Client(process), f, value.or(begun), facts);
     }
@@ -106,16 +90,19 @@ impl Recorder {
         self.add(&mut self.inner.lock(), kind, Process::Nemesis, f, None, facts);
     }
 
-    /// A send that began after this, ns, was confirmed.
-    pub fn was_confirmed_since(&self, ns: u64) -> bool {
-        self.inner.lock().confirmed_began_ns > ns
-    }
-
     /// A number for a message that no other message has.
     pub fn fresh_value(&self) -> u64 {
         let mut inner = self.inner.lock();
         inner.values += 1;
         inner.values
+    }
+
+    /// When the first send was confirmed that was not confirmed before this time, ns.
+    pub fn confirmed_since(&self, ns: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        let first = inner.events.partition_point(|event| event.time_ns < ns);
+        let mut later = inner.events[first..].iter();
+        later.find(|event| event.f == F::Enqueue && event.kind == Kind::Ok).map(|event| event.time_ns)
     }
 
     /// No more should be done.

@@ -22,10 +22,21 @@ pub const FAKE_TIME: [&str; 3] = [
     "/usr/lib64/faketime/libfaketimeMT.so.1",
 ];
 
-/// Where the library is, if it is: `PHALANX_JEPSEN_FAKETIME` names another place.
-pub fn fake_time() -> Option<PathBuf> {
-    let named = std::env::var_os("PHALANX_JEPSEN_FAKETIME").map(PathBuf::from);
-    named.into_iter().chain(FAKE_TIME.map(PathBuf::from)).find(|path| path.is_file())
+/// Names the library where it is not at its usual place.
+const FAKE_TIME_VARIABLE: &str = "PHALANX_JEPSEN_FAKETIME";
+
+/// Where the library is.
+///
+/// # Errors
+/// What to do about it when it is not there.
+pub fn fake_time() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os(FAKE_TIME_VARIABLE).map(PathBuf::from) {
+        let why = format!("{FAKE_TIME_VARIABLE} names {}, which is no file", named.display());
+        return if named.is_file() { Ok(named) } else { Err(why) };
+    }
+    FAKE_TIME.map(PathBuf::from).into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        format!("the package libfaketime is not installed ({FAKE_TIME_VARIABLE} may name its library)")
+    })
 }
 
 /// Disks and clocks of a cluster.
@@ -55,7 +66,7 @@ impl Own {
     /// # Errors
     /// When a file cannot be written, or the library is missing.
     pub fn make_clocks(&mut self, directories: &[PathBuf]) -> io::Result<Vec<Vec<(&'static str, String)>>> {
-        let library = fake_time().ok_or_else(|| io::Error::other("libfaketime is not installed"))?;
+        let library = fake_time().map_err(io::Error::other)?;
         let mut variables = Vec::new();
         for directory in directories {
             fs::create_dir_all(directory)?;

@@ -1,7 +1,7 @@
 //! Strikes, and heals.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use phalanx_client::Client;
 use rand::rngs::SmallRng;
@@ -17,8 +17,6 @@ use crate::survey;
 /// Whoever leads is asked for this long.
 const ASK_DEADLINE: Duration = Duration::from_millis(800);
 
-/// Pause between two questions who leads.
-const LEADER_PAUSE: Duration = Duration::from_millis(100);
 /// A node may stop so long after its disk was bad: it may need space to do so.
 const AFTERMATH: Duration = Duration::from_secs(30);
 /// Damage waits until earlier damage is repaired, for so long at most.
@@ -43,32 +41,6 @@ impl Nemesis {
         let admin = self.client.admin();
         let topology = tokio::time::timeout(ASK_DEADLINE, admin.topology(&self.queue)).await;
         topology.ok()?.ok()?.leader_node
-    }
-
-    /// Lets a fault strike the leader, as soon as there is one; the time when it was in force, ns.
-    ///
-    /// # Errors
-    /// When the machine refuses, or nobody leads before `deadline`.
-    pub async fn strike_leader(
-        &mut self,
-        fault: Fault,
-        random: &mut SmallRng,
-        deadline: Duration,
-    ) -> io::Result<u64> {
-        let begin = Instant::now();
-        let leader = loop {
-            match self.leader().await {
-                Some(leader) => break leader,
-                None if begin.elapsed() > deadline => {
-                    return Err(io::Error::other(format!("nobody leads {} after {deadline:?}", self.queue)));
-                }
-                None => tokio::time::sleep(LEADER_PAUSE).await,
-            }
-        };
-        let nodes: Vec<u64> = (1..=self.cluster.size()).collect();
-        self.note_fault(fault, &[leader], Some(leader));
-        self.cause(fault, &[leader], &nodes, random, Duration::ZERO).await?;
-        Ok(self.recorder.now_ns())
     }
 
     /// Nodes in some order, the leader at the beginning in half of the cases.
@@ -99,28 +71,23 @@ impl Nemesis {
                 Fault::IsolatedLeader => &leader.map_or([nodes[0]], |leader| [leader])[..],
                 _ => &nodes[..1],
             };
-            self.note_fault(*fault, victims, leader);
+            let hit = victims.iter().any(|node| Some(*node) == leader);
+            let all = victims.len() >= majority && matches!(fault.kind(), "kill" | "power-cut");
+            let note =
+                format!("{} {} {victims:?}{}", fault.kind(), fault.name(), if hit { " leader" } else { "" });
+            let facts = Facts {
+                note: Some(note),
+                queue: Some(self.queue.clone()),
+                node: victims.first().copied(),
+                leader: hit.then_some(1),
+                majority: (victims.len() < majority).then_some(1),
+                all: all.then_some(1),
+                ..Facts::default()
+            };
+            self.recorder.note(F::Fault, Kind::Info, facts);
             self.cause(*fault, victims, &nodes, &mut random, strike.hold).await?;
         }
         Ok(())
-    }
-
-    fn note_fault(&self, fault: Fault, victims: &[u64], leader: Option<u64>) {
-        let majority = self.cluster.size() as usize / 2 + 1;
-        let hit = victims.iter().any(|node| Some(*node) == leader);
-        let all = victims.len() >= majority && matches!(fault.kind(), "kill" | "power-cut");
-        let note =
-            format!("{} {} {victims:?}{}", fault.kind(), fault.name(), if hit { " leader" } else { "" });
-        let facts = Facts {
-            note: Some(note),
-            queue: Some(self.queue.clone()),
-            node: victims.first().copied(),
-            leader: hit.then_some(1),
-            majority: (victims.len() < majority).then_some(1),
-            all: all.then_some(1),
-            ..Facts::default()
-        };
-        self.recorder.note(F::Fault, Kind::Info, facts);
     }
 
     async fn cause(

@@ -6,7 +6,7 @@
 mod namespaces;
 mod proxies;
 
-pub use namespaces::{Namespaces, can_enter, enter, is_inside};
+pub use namespaces::{Namespaces, enter, is_inside, obstacle};
 pub use proxies::Proxies;
 
 use std::io;

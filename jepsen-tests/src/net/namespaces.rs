@@ -44,6 +44,7 @@ fn flags() -> Vec<&'static str> {
 
 /// Whether a process may have namespaces of its own, and links between them: tries it.
 fn probe() -> io::Result<()> {
+    wire::can_open().map_err(|error| io::Error::other(format!("{}: {error}", wire::TUN)))?;
     let words = ["ip", "link", "add", "probe", "type", "veth", "peer", "name", "other"];
     let output = std::process::Command::new("unshare").args(flags()).args(words).output()?;
     if output.status.success() {
@@ -52,9 +53,9 @@ fn probe() -> io::Result<()> {
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
-/// Whether [`enter`] would succeed.
-pub fn can_enter() -> bool {
-    probe().is_ok()
+/// Why [`enter`] would not succeed.
+pub fn obstacle() -> Option<String> {
+    probe().err().map(|error| error.to_string())
 }
 
 /// Starts this program again inside of namespaces of its own, and becomes it. Returns only when that is not possible, with the reason.
@@ -116,6 +117,7 @@ impl Namespaces {
                 .args(["--net", "sleep", "infinity"])
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
+                .process_group(0)
                 .spawn()?;
             let pid = holder.id().ok_or_else(|| io::Error::other("a namespace ended at once"))?;
             holders.push(holder);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escaped;
+use super::{begun_svg, escaped};
 use crate::history::{Event, F, Index, Kind};
 
 const WIDTH: f64 = 1200.0;
@@ -43,10 +43,7 @@ impl Scale {
 pub fn latency(events: &[Event]) -> String {
     let index = Index::new(events).unwrap_or_default();
     let scale = Scale { last_ns: events.last().map_or(1, |event| event.time_ns.max(1)) };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
+    let mut svg = begun_svg(WIDTH, HEIGHT);
     bands(&mut svg, &scale, &index);
     axes(&mut svg, &scale);
     points(&mut svg, &scale, &index);

@@ -1,13 +1,15 @@
 //! What a run leaves for people.
 
-mod gaps;
+mod failover;
 mod latency;
+mod series;
 mod soak;
 mod timeline;
 
-pub use gaps::gaps;
+pub use failover::{Distribution, failover};
 pub use latency::latency;
-pub use soak::{Strip, soak, strip};
+pub use series::{Second, Series};
+pub use soak::{Stretch, soak};
 pub use timeline::timeline;
 
 use crate::check::{Results, Verdict};
@@ -43,6 +45,14 @@ pub fn summary(results: &Results) -> String {
         }
     }
     text
+}
+
+/// A white picture of that size that is not closed yet.
+fn begun_svg(width: f64, height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    )
 }
 
 fn escaped(text: &str) -> String {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use phalanx_client::Client;
 
+use crate::check::topic_of;
 use crate::cluster::START_DEADLINE;
 use crate::history::{F, Facts, Index, Kind};
 use crate::nemesis::Nemesis;
 use crate::survey;
-use crate::workload::client::{PATIENT, Scribe, connect};
+use crate::workload::client::{PATIENT, Repeats, Scribe, connect};
 
 /// Every queue is to be empty this long after all consumers have left: the longest lease, and some.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
@@ -55,8 +56,21 @@ fn queues(nemesis: &Nemesis) -> Vec<String> {
     taken.map(|(queue, _)| queue.clone()).collect()
 }
 
+/// Empties queues, compares replicas, stops all nodes, and reads what they said. No client works any more.
+///
+/// # Errors
+/// When the machine refuses.
+pub async fn finish(nemesis: &mut Nemesis, client: &Client) -> Result<(), String> {
+    drain(nemesis).await;
+    compare(nemesis, client).await;
+    nemesis.supervise().map_err(|error| error.to_string())?;
+    nemesis.cluster.stop_all().await.map_err(|error| error.to_string())?;
+    read_logs(nemesis);
+    nemesis.machines.heal().map_err(|error| error.to_string())
+}
+
 /// Takes out what is left.
-pub async fn drain(nemesis: &mut Nemesis) {
+async fn drain(nemesis: &mut Nemesis) {
     let addresses = nemesis.cluster.addresses();
     let begin = Instant::now();
     let drained = queues(nemesis).into_iter().enumerate().map(|(number, queue)| {
@@ -66,6 +80,7 @@ pub async fn drain(nemesis: &mut Nemesis) {
                 recorder: recorder.clone(),
                 queue: queue.clone(),
                 holder: 1_000_000 + number as u64,
+                repeats: Repeats::default(),
             };
             let failed = match connect(&addresses, PATIENT, false) {
                 Ok(client) => empty(&client, &scribe, begin).await,
@@ -78,9 +93,19 @@ pub async fn drain(nemesis: &mut Nemesis) {
     futures::future::join_all(drained).await;
 }
 
+/// Nothing is still to come to a queue that a binding feeds.
+async fn is_carried(client: &Client, queue: &str) -> bool {
+    match topic_of(queue) {
+        Some(topic) => client.admin().binding_info(topic, queue).await.is_ok_and(|info| info.waiting == 0),
+        None => true,
+    }
+}
+
 async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<String> {
     let receiver = client.receiver(&scribe.queue);
     loop {
+        // Asked before the queue: what was carried in between is in it.
+        let nothing_waits = is_carried(client, &scribe.queue).await;
         let left = match scribe.receive(&receiver, DRAIN_WAIT).await {
             Ok(Some(delivery)) => {
                 scribe.ack(delivery).await;
@@ -89,7 +114,7 @@ async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<Strin
             _ => Some(client.admin().queue_info(&scribe.queue).await),
         };
         match left {
-            Some(Ok(info)) if info.ready + info.leased == 0 => return None,
+            Some(Ok(info)) if info.ready + info.leased == 0 && nothing_waits => return None,
             Some(Ok(info)) if begin.elapsed() > DRAIN_DEADLINE => {
                 return Some(format!("{} ready, {} leased", info.ready, info.leased));
             }
@@ -102,7 +127,7 @@ async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<Strin
 }
 
 /// Waits until all replicas are level, and notes what they are.
-pub async fn compare(nemesis: &mut Nemesis, client: &Client) {
+async fn compare(nemesis: &mut Nemesis, client: &Client) {
     let begin = Instant::now();
     let (replicas, level) = survey::wait_level(client, &nemesis.cluster.addresses(), LEVEL_DEADLINE).await;
     let told = || {
@@ -131,7 +156,7 @@ pub async fn compare(nemesis: &mut Nemesis, client: &Client) {
 }
 
 /// Looks for panics.
-pub fn read_logs(nemesis: &mut Nemesis) {
+fn read_logs(nemesis: &mut Nemesis) {
     for node in nemesis.cluster.nodes() {
         let log = std::fs::read(node.log_path()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -1,8 +1,10 @@
 //! One run: a cluster, clients, faults, and at the end everything healed, drained, compared and judged.
 
+mod failover;
 mod finish;
 mod stage;
-mod trials;
+
+pub use failover::{Blow, Order, Trial, failover};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,8 +18,6 @@ use crate::nemesis::{Fault, Nemesis, Plan};
 use crate::report;
 use crate::workload::client::{PATIENT, connect};
 use crate::workload::{Cast, Stage};
-
-pub use trials::Trials;
 
 /// Pause between two looks whether a process ended by itself.
 const SUPERVISE: Duration = Duration::from_millis(200);
@@ -37,8 +37,6 @@ pub struct Settings {
     pub time: Duration,
     /// Ends earlier, when every fault has had its turn so often.
     pub rounds: Option<u64>,
-    /// Instead of a plan: one fault, on the leader, so often.
-    pub trials: Option<Trials>,
     /// Decides faults and clients.
     pub seed: u64,
     /// The server.
@@ -57,26 +55,54 @@ pub trait Watch: Send {
     fn tell(&mut self, done: Duration, events: usize, confirmed: u64, faults: u64, what: &str);
 }
 
-/// Runs, and writes history, results and pictures.
+/// Runs, and writes history, results and pictures. When it is interrupted, or cannot go on, everything that it started ends, and what
+/// there is so far is judged.
 ///
 /// # Errors
-/// When it could not be carried out: nothing is known then.
-pub async fn run(settings: &Settings, watch: &mut dyn Watch) -> Result<Results, String> {
-    let text = |error: std::io::Error| error.to_string();
-    std::fs::create_dir_all(&settings.dir).map_err(text)?;
-    write(&settings.dir, "seed", &format!("{}\n", settings.seed))?;
-    write(&settings.dir, "command", &(settings.words.join("\n") + "\n"))?;
+/// When nothing could be written.
+pub async fn run(
+    settings: &Settings,
+    watch: &mut dyn Watch,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Results, String> {
+    prepare_dir(settings)?;
     let recorder = Recorder::default();
     watch.tell(Duration::ZERO, 0, 0, 0, "starting");
-    let outcome = act(settings, &recorder, watch).await;
+    let outcome = until(act(settings, &recorder, watch), interrupted).await;
+    watch.tell(settings.time, recorder.counts().0, recorder.counts().1, 0, "checking");
+    conclude(&settings.dir, &recorder, outcome)
+}
+
+fn prepare_dir(settings: &Settings) -> Result<(), String> {
+    let dir = &settings.dir;
+    std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    write(dir, "seed", &format!("{}\n", settings.seed))?;
+    write(dir, "command", &(settings.words.join("\n") + "\n"))
+}
+
+/// What it comes to, unless it is interrupted before: then all that it holds is dropped.
+async fn until<T>(
+    act: impl Future<Output = Result<T, String>>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<T, String> {
+    tokio::select! {
+        outcome = act => outcome,
+        () = interrupted => Err("interrupted".to_owned()),
+    }
+}
+
+/// Judges what was recorded, and writes everything.
+fn conclude(dir: &Path, recorder: &Recorder, outcome: Result<(), String>) -> Result<Results, String> {
     let events = recorder.events();
-    write(&settings.dir, "history.edn", &crate::history::to_text(&events))?;
-    outcome?;
-    watch.tell(settings.time, events.len(), recorder.counts().1, 0, "checking");
-    let results = check::check(&events);
-    write(&settings.dir, "results.edn", &report::results(&results))?;
-    write(&settings.dir, "timeline.html", &report::timeline(&events))?;
-    write(&settings.dir, "latency.svg", &report::latency(&events))?;
+    write(dir, "history.edn", &crate::history::to_text(&events))?;
+    let mut results = check::check(&events);
+    if let Err(why) = outcome {
+        results.cut_short(why);
+    }
+    write(dir, "results.edn", &report::results(&results))?;
+    write(dir, "series.edn", &report::Series::of(&events).to_edn().to_string())?;
+    write(dir, "timeline.html", &report::timeline(&events))?;
+    write(dir, "latency.svg", &report::latency(&events))?;
     Ok(results)
 }
 
@@ -105,21 +131,13 @@ async fn act(settings: &Settings, recorder: &Recorder, watch: &mut dyn Watch) ->
     let mut cast = Cast::new(stage, settings.seed);
     prepare(&mut cast, &client, &settings.workload).await?;
     nemesis.queue = first_queue(recorder);
-    let result = match settings.trials {
-        Some(trials) => trials::carry_out(settings, trials, &mut nemesis, watch).await,
-        None => torment(settings, &mut nemesis, watch).await,
-    };
+    let result = torment(settings, &mut nemesis, watch).await;
     result.map_err(|error| format!("a fault could not be brought about: {error}"))?;
     watch.tell(settings.time, recorder.counts().0, recorder.counts().1, 0, "healed, draining");
     finish::settle_down(&mut nemesis, &client).await;
     stop.send_replace(true);
     cast.leave().await?;
-    finish::drain(&mut nemesis).await;
-    finish::compare(&mut nemesis, &client).await;
-    nemesis.supervise().map_err(|error| error.to_string())?;
-    nemesis.cluster.stop_all().await.map_err(|error| error.to_string())?;
-    finish::read_logs(&mut nemesis);
-    nemesis.machines.heal().map_err(|error| error.to_string())
+    finish::finish(&mut nemesis, &client).await
 }
 
 /// Queues come about when all shards have leaders, so a first attempt may come too early.

@@ -1,23 +1,59 @@
 //! Clients that write down what they do and see.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use phalanx_client::{Client, Consumer, Delivery, Error, Id, Message, Peek, Receiver, ReturnReason};
+use phalanx_client::{
+    Client, Consumer, Delivery, Error, Id, Message, Metrics, QueueName, Receiver, ReturnReason,
+};
 
 use crate::history::{F, Facts, Kind, Recorder};
 
 /// A call may take this long, with all its repetitions: some clients give up in the middle of a fault, some wait until it is over.
 const CALL_DEADLINES_MS: [u64; 4] = [1_200, 2_000, 3_500, 7_000];
 
+/// A node that owes an answer for this long is left for another.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// For [`connect`]: a client that waits longest.
 pub const PATIENT: u64 = 3 * 64;
+
+/// Counts the attempts that a client has given up: each may still arrive.
+#[derive(Clone, Default)]
+pub struct Repeats(Arc<AtomicU64>);
+
+impl Repeats {
+    fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Metrics for Repeats {
+    fn retried(&self, _: Option<QueueName<'_>>, _: &Error) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
 
 /// Connects, beginning with one of the addresses. With `stays`, goes to no other.
 ///
 /// # Errors
 /// When an address is none.
 pub fn connect(addresses: &[String], first: u64, stays: bool) -> Result<Client, Error> {
+    connect_counting(addresses, first, stays, Repeats::default())
+}
+
+/// As [`connect`], with a count of its repetitions.
+///
+/// # Errors
+/// When an address is none.
+pub fn connect_counting(
+    addresses: &[String],
+    first: u64,
+    stays: bool,
+    repeats: Repeats,
+) -> Result<Client, Error> {
     let mut addresses = addresses.to_vec();
     let places = addresses.len().max(1);
     addresses.rotate_left(first as usize % places);
@@ -27,11 +63,11 @@ pub fn connect(addresses: &[String], first: u64, stays: bool) -> Result<Client, 
     // Apart from the choice of the first node.
     let patience = CALL_DEADLINES_MS[(first / 64) as usize % CALL_DEADLINES_MS.len()];
     let builder = Client::builder().addresses(addresses).request_deadline(Duration::from_millis(patience));
-    builder.go_to_leader(!stays).stall_timeout(Duration::from_millis(1_000)).build()
+    builder.go_to_leader(!stays).stall_timeout(STALL_TIMEOUT).metrics(Arc::new(repeats)).build()
 }
 
 /// Whether the client does not know what became of it. What it does know is what a checker holds it to.
-fn is_unknown(error: &Error) -> bool {
+pub(super) fn is_unknown(error: &Error) -> bool {
     use Error as E;
     matches!(
         error,
@@ -48,6 +84,8 @@ pub struct Scribe {
     pub queue: String,
     /// Who holds what is received.
     pub holder: u64,
+    /// Of the client that makes the calls.
+    pub repeats: Repeats,
 }
 
 /// The number of a message, from its body.
@@ -68,8 +106,18 @@ fn reason(reason: Option<ReturnReason>) -> Option<String> {
 }
 
 impl Scribe {
-    fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> Facts {
         Facts { queue: Some(self.queue.clone()), ..Facts::default() }
+    }
+
+    /// A call, with whether an attempt at it was given up. For clients that make one call at a time.
+    pub(super) async fn attempt<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> (Result<T, Error>, Option<u64>) {
+        let before = self.repeats.count();
+        let result = call.await;
+        (result, (self.repeats.count() > before).then_some(1))
     }
 
     /// Sends a message by one call, under a request id of the caller's if there is one.
@@ -84,7 +132,8 @@ impl Scribe {
         let facts = facts.over(&self.facts());
         let open = self.recorder.begin(F::Enqueue, Some(value), facts.clone());
         let id = id.unwrap_or_else(|| client.random_id());
-        self.sent(open, facts, client.send_with_id(&self.queue, [message], id).await.map(|sent| sent[0]))
+        let (result, late) = self.attempt(client.send_with_id(&self.queue, [message], id)).await;
+        self.sent(open, Facts { late, ..facts }, result.map(|sent| sent[0]))
     }
 
     /// What became of a send that has begun.
@@ -157,52 +206,6 @@ impl Scribe {
             Err(error) => {
                 self.recorder.end_error(open, is_unknown(&error), &error);
                 Err(error)
-            }
-        }
-    }
-
-    /// Reads the totals of the queue.
-    ///
-    /// # Errors
-    /// When no answer came, or the call was refused.
-    pub async fn read(&self, client: &Client) -> Result<(), Error> {
-        let open = self.recorder.begin(F::Read, None, self.facts());
-        match client.admin().queue_info(&self.queue).await {
-            Ok(info) => {
-                let (sent, acked) = (Some(info.sent_total), Some(info.acked_total));
-                self.recorder.end(open, Kind::Ok, None, Facts { sent, acked, ..self.facts() });
-                Ok(())
-            }
-            Err(error) => {
-                self.recorder.end_error(open, is_unknown(&error), &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Looks at the oldest message.
-    ///
-    /// # Errors
-    /// When no answer came, or the call was refused.
-    pub async fn look(&self, client: &Client) -> Result<(), Error> {
-        let open = self.recorder.begin(F::Peek, None, self.facts());
-        let mut from_sequence = 0;
-        loop {
-            let peek = Peek { from_sequence, max_messages: 1, ..Peek::default() };
-            match client.admin().peek(&self.queue, peek).await {
-                Ok(page) => {
-                    let sequence = page.messages.first().map(|message| message.sequence);
-                    if let (None, Some(next)) = (sequence, page.next_sequence) {
-                        from_sequence = next;
-                        continue;
-                    }
-                    self.recorder.end(open, Kind::Ok, None, Facts { sequence, ..self.facts() });
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.recorder.end_error(open, is_unknown(&error), &error);
-                    return Err(error);
-                }
             }
         }
     }

@@ -7,7 +7,7 @@ use rand::Rng as _;
 use tokio::task::JoinSet;
 
 use super::Role;
-use super::client::{Scribe, connect};
+use super::client::Scribe;
 
 /// After a call that failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ pub async fn by_calls(mut role: Role, habits: Habits) {
     while acks.join_next().await.is_some() {}
 }
 
-async fn settle(scribe: Scribe, delivery: Delivery, nacks: bool) {
+pub(super) async fn settle(scribe: Scribe, delivery: Delivery, nacks: bool) {
     if nacks {
         scribe.nack(delivery, Duration::ZERO).await;
     } else {
@@ -102,19 +102,6 @@ pub async fn by_stream(mut role: Role, habits: Habits) {
         // What was not settled is given back at once.
         let _ = consumer.close().await;
         while acks.join_next().await.is_some() {}
-    }
-}
-
-/// Reads totals and looks at the oldest message, always through one and the same node: also when that is cut off, and does not know it.
-pub async fn read(mut role: Role) {
-    let Ok(client) = connect(&role.stage.addresses, role.scribe.holder, true) else { return };
-    while !role.is_over() {
-        let is_over = match role.random.random_bool(0.5) {
-            true => role.scribe.read(&client).await,
-            false => role.scribe.look(&client).await,
-        };
-        let pause = if is_over.is_ok() { role.stage.pace } else { PAUSE };
-        role.rest(pause).await;
     }
 }
 

@@ -5,32 +5,43 @@
 
 pub mod client;
 mod consume;
+mod lives;
 mod parts;
 mod produce;
+mod reads;
 
 use std::time::Duration;
 
-use phalanx_client::{Client, QueueSettings, SubscriptionSettings, TopicSettings};
+use phalanx_client::{Client, Conditions, QueueSettings, SubscriptionSettings, TopicSettings};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::history::{F, Facts, Kind, Recorder};
-use client::Scribe;
+use client::{Repeats, Scribe};
 
 /// Every workload and what it is.
-pub const ALL: [(&str, &str); 9] = [
+pub const ALL: [(&str, &str); 10] = [
     ("queue", "producers, pipelined and by call; consumers that sometimes give back"),
     ("fifo", "one message at a time, by calls, with receives of an empty queue"),
     ("groups", "ordering groups and a strict queue, with consumers that give back"),
     ("mutex", "a queue of one message as a lock that is sometimes held too long"),
     ("dedup", "the same request through other nodes, and deduplication ids"),
     ("pauses", "consumers that go on after their lease has run out"),
-    ("fan-out", "a topic whose subscriptions take all, by pattern, by filter"),
-    ("reads", "totals and the oldest message are read through each node"),
+    (
+        "fan-out",
+        "a topic whose subscriptions take all, by pattern, by filter, with bindings to another shard",
+    ),
+    ("lives", "queues that are deleted and made again under load, with tokens and ids of earlier lives"),
+    ("reads", "figures and messages of a queue, read by way of every node"),
     ("mixed", "all of them at once"),
 ];
+
+/// Queues that are made again and again.
+const LIVES: [&str; 3] = ["lives-1", "lives-2", "lives-3"];
+/// Queues that are made for a binding until one is on another shard than its topic.
+const BOUND_MAX: usize = 8;
 
 /// What all clients of a run share.
 #[derive(Clone)]
@@ -84,22 +95,28 @@ impl Cast {
         Self { stage, random: SmallRng::seed_from_u64(seed), tasks: JoinSet::new(), holders: 0 }
     }
 
-    /// How many nodes there are.
-    pub fn nodes(&self) -> usize {
-        self.stage.addresses.len()
-    }
-
     /// One more client, which begins at some node.
     pub fn enter<T, Fut>(&mut self, queue: &str, part: T) -> Result<(), String>
     where
         T: FnOnce(Role) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        let first = self.random.random();
+        self.enter_at(queue, first, false, part)
+    }
+
+    /// One more client, which begins at this node, and with `stays` knows no other.
+    pub fn enter_at<T, Fut>(&mut self, queue: &str, first: u64, stays: bool, part: T) -> Result<(), String>
+    where
+        T: FnOnce(Role) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         self.holders += 1;
-        let client = client::connect(&self.stage.addresses, self.random.random(), false);
+        let repeats = Repeats::default();
+        let client = client::connect_counting(&self.stage.addresses, first, stays, repeats.clone());
         let client = client.map_err(|error| error.to_string())?;
         let recorder = self.stage.recorder.clone();
-        let scribe = Scribe { recorder, queue: queue.to_owned(), holder: self.holders };
+        let scribe = Scribe { recorder, queue: queue.to_owned(), holder: self.holders, repeats };
         let random = SmallRng::seed_from_u64(self.random.random());
         self.tasks.spawn(part(Role { stage: self.stage.clone(), client, scribe, random }));
         Ok(())
@@ -135,11 +152,13 @@ impl Cast {
         self.stage.recorder.note(F::Queue, Kind::Info, Facts { queue, note, ..Facts::default() });
     }
 
-    async fn topic(&self, client: &Client, topic: &str) -> Result<(), String> {
+    /// A topic with all that it feeds; the queues from which that is taken.
+    async fn topic(&self, client: &Client, topic: &str) -> Result<Vec<String>, String> {
         let admin = client.admin();
         let failed = |error: phalanx_client::Error| format!("topic {topic}: {error}");
-        admin.create_topic(topic, TopicSettings::default()).await.map_err(failed)?;
+        let shard = admin.create_topic(topic, TopicSettings::default()).await.map_err(failed)?.shard;
         self.declare(topic, "topic");
+        let mut fed = Vec::new();
         let base = SubscriptionSettings { lease: Some(Duration::from_secs(8)), ..Default::default() };
         // The name says what it takes: see the checker.
         for (name, pattern, filter) in
@@ -149,8 +168,34 @@ impl Cast {
             let settings = SubscriptionSettings { pattern, filter, ..base.clone() };
             let made = admin.create_subscription(topic, name, settings).await.map_err(failed)?;
             self.declare(&made.queue, "subscription");
+            fed.push(made.queue);
         }
-        Ok(())
+        for (name, filter) in [("all", ""), ("odd", "parity = 'odd'")] {
+            let queue = self.elsewhere(client, name, topic, shard).await?;
+            let taken = Conditions { filter: filter.to_owned(), ..Conditions::default() };
+            admin.create_binding(topic, &queue, &queue, taken, None).await.map_err(failed)?;
+            self.declare(&queue, "bound");
+            fed.push(queue);
+        }
+        Ok(fed)
+    }
+
+    /// A queue on another shard than its topic, so that what it gets must be carried there.
+    async fn elsewhere(
+        &self,
+        client: &Client,
+        name: &str,
+        topic: &str,
+        shard: u64,
+    ) -> Result<String, String> {
+        for attempt in 0..BOUND_MAX {
+            let queue = format!("{name}-{attempt}-of-{topic}");
+            let made = client.admin().create_queue(&queue, lease(8)).await;
+            if made.map_err(|error| format!("queue {queue}: {error}"))?.shard != shard {
+                return Ok(queue);
+            }
+        }
+        Err(format!("all of {BOUND_MAX} queues are on the shard of {topic}"))
     }
 
     /// Starts a workload; its queues are made first.
@@ -158,10 +203,6 @@ impl Cast {
     /// # Errors
     /// When they cannot be made, or there is no such workload.
     pub async fn start(&mut self, client: &Client, workload: &str) -> Result<(), String> {
-        let lease = |seconds: u64| QueueSettings {
-            lease: Some(Duration::from_secs(seconds)),
-            ..QueueSettings::default()
-        };
         match workload {
             "queue" => {
                 self.queue(client, "queue", "plain", lease(8)).await?;
@@ -189,8 +230,12 @@ impl Cast {
                 parts::pauses(self)
             }
             "fan-out" => {
-                self.topic(client, "topic").await?;
-                parts::fan_out(self)
+                let fed = self.topic(client, "topic").await?;
+                parts::fan_out(self, &fed)
+            }
+            "lives" => {
+                LIVES.into_iter().for_each(|queue| self.declare(queue, "lives"));
+                parts::lives(self)
             }
             "reads" => {
                 self.queue(client, "reads", "plain", lease(8)).await?;
@@ -205,4 +250,14 @@ impl Cast {
             other => Err(format!("there is no workload {other:?}")),
         }
     }
+}
+
+/// Takes what comes and acknowledges it.
+pub async fn drink(role: Role) {
+    consume::by_stream(role, consume::Habits::default()).await;
+}
+
+/// Settings of a queue with leases of so many seconds.
+fn lease(seconds: u64) -> QueueSettings {
+    QueueSettings { lease: Some(Duration::from_secs(seconds)), ..QueueSettings::default() }
 }

@@ -1,8 +1,8 @@
 //! Who takes part in each workload.
 
-use super::consume::{Habits, by_calls, by_stream, lock, read};
+use super::consume::{Habits, by_calls, by_stream, lock};
 use super::produce::{Kind, by_calls as send_by_calls, by_stream as send_by_stream, repeating};
-use super::{Cast, Role};
+use super::{Cast, LIVES, Role, lives, reads};
 
 type Made = Result<(), String>;
 
@@ -64,23 +64,34 @@ pub(super) fn pauses(cast: &mut Cast) -> Made {
     Ok(())
 }
 
-pub(super) fn reads(cast: &mut Cast) -> Made {
-    cast.enter("reads", |role| send_by_stream(role, Kind::Plain))?;
-    cast.enter("reads", |role| send_by_calls(role, Kind::Plain))?;
-    cast.enter("reads", |role| by_stream(role, Habits { nacks: 3, ..Habits::default() }))?;
-    cast.enter("reads", |role| by_calls(role, Habits { nacks: 3, ..Habits::default() }))?;
-    for _ in 0..cast.nodes() {
-        cast.enter("reads", read)?;
+pub(super) fn fan_out(cast: &mut Cast, fed: &[String]) -> Made {
+    cast.enter("topic", |role| send_by_stream(role, Kind::Published))?;
+    cast.enter("topic", |role| send_by_calls(role, Kind::Published))?;
+    for queue in fed {
+        let habits = Habits { nacks: 3, drops: 1, ..Habits::default() };
+        cast.enter(queue, move |role| by_stream(role, habits))?;
     }
     Ok(())
 }
 
-pub(super) fn fan_out(cast: &mut Cast) -> Made {
-    cast.enter("topic", |role| send_by_stream(role, Kind::Published))?;
-    cast.enter("topic", |role| send_by_calls(role, Kind::Published))?;
-    for subscription in ["topic/all", "topic/even-by-pattern", "topic/odd-by-filter"] {
-        let habits = Habits { nacks: 3, drops: 1, ..Habits::default() };
-        cast.enter(subscription, move |role| by_stream(role, habits))?;
+pub(super) fn lives(cast: &mut Cast) -> Made {
+    for queue in LIVES {
+        cast.enter(queue, lives::own)?;
+        cast.enter(queue, lives::send)?;
+        cast.enter(queue, lives::receive)?;
+        cast.enter(queue, lives::receive)?;
     }
     Ok(())
+}
+
+pub(super) fn reads(cast: &mut Cast) -> Made {
+    for _ in 0..2 {
+        cast.enter("reads", |role| send_by_calls(role, Kind::Plain))?;
+        cast.enter("reads", |role| by_calls(role, Habits { nacks: 5, ..Habits::default() }))?;
+    }
+    // Whoever asks for the leader finds the new one; who stays with a node hears what that one believes.
+    for node in 0..cast.stage.addresses.len() as u64 {
+        cast.enter_at("reads", node, true, reads::read)?;
+    }
+    cast.enter("reads", reads::read)
 }

@@ -14,6 +14,8 @@ use rustix::ioctl;
 
 use super::super::Bad;
 
+/// What makes such devices.
+pub const TUN: &str = "/dev/net/tun";
 /// Largest packet, bytes.
 const PACKET_BYTES_MAX: usize = 65_536;
 /// `TUNSETIFF`, the same on all Linux that this runs on.
@@ -47,10 +49,19 @@ fn attach(file: &File, name: &str) -> io::Result<()> {
     Ok(())
 }
 
+fn open_device() -> io::Result<File> {
+    File::options().read(true).write(true).open(TUN)
+}
+
+/// Whether this process may have such devices.
+pub fn can_open() -> io::Result<()> {
+    open_device().map(drop)
+}
+
 impl Wire {
     /// Makes the device, and a thread that serves it as long as this process lives.
     pub fn open(name: &str, seed: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+        let file = open_device()?;
         attach(&file, name)?;
         let bad = Arc::new(Mutex::new(Bad { delay_ms: 0, jitter_ms: 0, loss_percent: 0 }));
         let wire = Self { bad: bad.clone() };
