@@ -37,7 +37,7 @@ pub(super) fn liveness(index: &Index) -> Finding {
             let took_ms = facts.took_ms.unwrap_or_default();
             let most = slowest.entry(f.name()).or_default();
             *most = took_ms.max(*most);
-            if note.kind != Kind::Ok {
+            if note.kind == Kind::Fail {
                 let (queue, why) = (facts.queue.as_deref(), facts.error.as_deref());
                 finding.fault(format!(
                     "{} {}: not after {took_ms} ms {}",

@@ -2,13 +2,14 @@
 //! no answer.
 //!
 //! Several use the name at once, and calls name a queue by it: an attempt that was given up may arrive in a later life. So what is held against
-//! a life was over before the deletion that ended an earlier one began, and was attempted once.
+//! a life was over before the deletion that ended an earlier one began, and was attempted once. Not so with deletions that were answered: whoever was
+//! told that the old queue is gone may make a new one, which must stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
 use super::total::is_drained;
-use crate::history::{F, Index, Op};
+use crate::history::{F, Index, Kind, Op};
 
 pub(super) fn check(index: &Index) -> Finding {
     let mut finding = Finding::new("lives-apart");
@@ -21,6 +22,8 @@ pub(super) fn check(index: &Index) -> Finding {
         name.answers(&mut finding);
         if is_drained(index, queue) {
             name.last_life(&mut finding);
+        } else if is_gone(index, queue) {
+            name.gone(&mut finding);
         }
     }
     finding
@@ -34,9 +37,17 @@ struct Name<'a> {
     deletions: Vec<&'a Op>,
     /// A deletion may come at any time, or may have come unnoticed.
     is_unclear: bool,
+    /// It was said of a deletion that its outcome is unknown.
+    is_any_unanswered: bool,
     sends: BTreeMap<u64, &'a Op>,
     deliveries: Vec<&'a Op>,
     settles: Vec<&'a Op>,
+}
+
+/// There was no queue of that name at the end.
+fn is_gone(index: &Index, queue: &str) -> bool {
+    let mut drains = index.noted(F::Drain);
+    drains.any(|note| note.kind == Kind::Info && note.facts.queue.as_deref() == Some(queue))
 }
 
 /// It was attempted once, and happened.
@@ -55,6 +66,7 @@ impl<'a> Name<'a> {
         Self {
             name,
             creations: of(F::Create).filter(|op| op.is_ok()).collect(),
+            is_any_unanswered: wanted.clone().any(|op| !op.is_ok()),
             is_unclear: wanted.clone().any(|op| !is_certain(op)),
             deletions: wanted.filter(|op| op.is_ok()).collect(),
             sends: of(F::Enqueue).filter_map(|op| Some((op.value?, op))).collect(),
@@ -153,6 +165,20 @@ impl<'a> Name<'a> {
                 }
             }
         }
+    }
+
+    /// A queue stays until somebody wants it deleted. One that was made when all deletions had been answered is not gone.
+    fn gone(&self, finding: &mut Finding) {
+        let last = self.deletions.last().map_or(0, |deletion| deletion.ended);
+        let Some(made) = self.creations.iter().rev().find(|creation| creation.began > last) else { return };
+        if self.is_any_unanswered {
+            finding.count("gone-by-an-unknown-deletion", 1);
+            return;
+        }
+        finding.fault(format!(
+            "lost: {} is gone, which was made (uid {:?}) when every deletion had been answered: one was carried out again",
+            self.name, made.facts.uid
+        ));
     }
 
     /// What was confirmed after the last deletion was delivered and acknowledged: the queue is empty.

@@ -1,7 +1,7 @@
 //! `jepsen canaries`: bugs planted on purpose in an extra build must be caught, those that real processes can show.
 //!
-//! Cargo puts a wrapper in front of the compiler for the workspace's own crates only: this program, when [`WRAPS`] is set. So the dependencies are
-//! those of the normal build, and nothing of the normal build is replaced.
+//! Cargo puts a wrapper in front of the compiler for the workspace's own crates only: this program, when [`WRAPS`] is set. So dependencies
+//! know nothing of it, and nothing of the normal build is replaced.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

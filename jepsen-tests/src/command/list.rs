@@ -9,7 +9,7 @@ use crate::nemesis::{Fault, Needs};
 use crate::net;
 use crate::workload;
 
-/// For file systems of our own.
+/// What mounts go through.
 const FUSE: &str = "/dev/fuse";
 
 /// Why it cannot be done there.
@@ -17,22 +17,19 @@ pub fn obstacle(needs: Needs, place: &Place) -> Option<String> {
     match needs {
         Needs::Nothing => None,
         Needs::FakeTime => fake_time().err(),
-        Needs::Fuse => without_fuse().or_else(|| without_namespaces(place)),
+        // Nothing would end the mounts with this process.
+        Needs::Fuse if place.proxies => Some("it needs namespaces, which --proxies forgoes".to_owned()),
+        Needs::Fuse => {
+            let none = || net::obstacle().map(|why| format!("it needs root, or user namespaces ({why})"));
+            disk_obstacle().or_else(|| if net::is_inside() { None } else { none() })
+        }
     }
 }
 
-fn without_fuse() -> Option<String> {
+/// Why no disk of our own can be mounted.
+fn disk_obstacle() -> Option<String> {
     let opened = File::options().read(true).write(true).open(FUSE);
     opened.err().map(|error| format!("{FUSE}: {error}"))
-}
-
-fn without_namespaces(place: &Place) -> Option<String> {
-    match net::is_inside() {
-        true => None,
-        // Nothing would end the mounts with this process.
-        false if place.proxies => Some("it needs namespaces, which --proxies forgoes".to_owned()),
-        false => net::obstacle().map(|why| format!("it needs root, or user namespaces ({why})")),
-    }
 }
 
 /// Prints what there is.

@@ -19,6 +19,9 @@ const ASK_DEADLINE: Duration = Duration::from_millis(800);
 
 /// A node may stop so long after its disk was bad: it may need space to do so.
 const AFTERMATH: Duration = Duration::from_secs(30);
+/// What `nsenter` ends with when it cannot execute a program, and when there is none.
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
 /// Damage waits until earlier damage is repaired, for so long at most.
 const REPAIR_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -192,6 +195,10 @@ impl Nemesis {
         for id in 1..=self.cluster.size() {
             let node = self.cluster.node(id);
             let Some(status) = node.take_exit() else { continue };
+            // As of a shell: there was nothing to execute, which says nothing about a node.
+            if matches!(status.code(), Some(NOT_EXECUTABLE | NOT_FOUND)) {
+                return Err(io::Error::other(format!("node {id}: the server cannot be executed: {status}")));
+            }
             let facts = Facts {
                 node: Some(id),
                 planned: node.is_excused().then_some(1),

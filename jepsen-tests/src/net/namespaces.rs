@@ -7,6 +7,7 @@
 mod wire;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
@@ -44,13 +45,15 @@ fn flags() -> Vec<&'static str> {
 
 /// Whether a process may have namespaces of its own, and links between them: tries it.
 fn probe() -> io::Result<()> {
-    wire::can_open().map_err(|error| io::Error::other(format!("{}: {error}", wire::TUN)))?;
     let words = ["ip", "link", "add", "probe", "type", "veth", "peer", "name", "other"];
-    let output = std::process::Command::new("unshare").args(flags()).args(words).output()?;
-    if output.status.success() {
-        return Ok(());
+    let output = std::process::Command::new("unshare").args(flags()).args(words).output();
+    let output = output.map_err(|error| io::Error::other(format!("unshare: {error}")))?;
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    // Whoever is root only in a namespace of its own may still not open it.
+    let tun = File::options().read(true).write(true).open(wire::TUN);
+    tun.map(drop).map_err(|error| io::Error::other(format!("{}: {error}", wire::TUN)))
 }
 
 /// Why [`enter`] would not succeed.

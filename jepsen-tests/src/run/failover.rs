@@ -76,7 +76,7 @@ pub struct Order {
     pub blow: Blow,
     /// How often.
     pub trials: u64,
-    /// A client leaves a node that owes it an answer for so long.
+    /// The clients' stall timeout: a call leaves a node that owes it an answer for twice as long.
     pub stall: Duration,
 }
 

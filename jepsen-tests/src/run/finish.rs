@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx_client::Client;
+use phalanx_client::{Client, Error};
 
 use crate::check::topic_of;
 use crate::cluster::START_DEADLINE;
@@ -40,7 +40,11 @@ pub async fn settle_down(nemesis: &mut Nemesis, client: &Client) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    for queue in queues(nemesis) {
+    for (queue, class) in queues(nemesis) {
+        // Whether there is one is up to a client.
+        if class == "lives" {
+            continue;
+        }
         if let Err(error) = client.admin().queue_info(&queue).await {
             failed = Some(format!("{queue}: {error}"));
         }
@@ -49,11 +53,10 @@ pub async fn settle_down(nemesis: &mut Nemesis, client: &Client) {
     nemesis.recorder.note(F::Leader, kind, facts);
 }
 
-/// Queues from which messages are taken.
-fn queues(nemesis: &Nemesis) -> Vec<String> {
+/// Queues from which messages are taken, and their classes.
+fn queues(nemesis: &Nemesis) -> Vec<(String, String)> {
     let index = Index::new(&nemesis.recorder.events()).unwrap_or_default();
-    let taken = index.queues.iter().filter(|(_, class)| *class != "topic");
-    taken.map(|(queue, _)| queue.clone()).collect()
+    index.queues.into_iter().filter(|(_, class)| *class != "topic").collect()
 }
 
 /// Empties queues, compares replicas, stops all nodes, and reads what they said. No client works any more.
@@ -73,7 +76,7 @@ pub async fn finish(nemesis: &mut Nemesis, client: &Client) -> Result<(), String
 async fn drain(nemesis: &mut Nemesis) {
     let addresses = nemesis.cluster.addresses();
     let begin = Instant::now();
-    let drained = queues(nemesis).into_iter().enumerate().map(|(number, queue)| {
+    let drained = queues(nemesis).into_iter().enumerate().map(|(number, (queue, class))| {
         let (addresses, recorder) = (addresses.clone(), nemesis.recorder.clone());
         async move {
             let scribe = Scribe {
@@ -84,9 +87,16 @@ async fn drain(nemesis: &mut Nemesis) {
             };
             let failed = match connect(&addresses, PATIENT, false) {
                 Ok(client) => empty(&client, &scribe, begin).await,
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(Left::There(error.to_string())),
             };
-            let (kind, facts) = outcome(begin, failed);
+            let (kind, facts) = match failed {
+                // What that means, its own checker says.
+                Some(Left::Gone(why)) if class == "lives" => {
+                    (Kind::Info, Facts { error: Some(why), ..Facts::default() })
+                }
+                Some(Left::Gone(why) | Left::There(why)) => outcome(begin, Some(why)),
+                None => outcome(begin, None),
+            };
             recorder.note(F::Drain, kind, Facts { queue: Some(queue), ..facts });
         }
     });
@@ -101,7 +111,15 @@ async fn is_carried(client: &Client, queue: &str) -> bool {
     }
 }
 
-async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<String> {
+/// Why a queue is not empty.
+enum Left {
+    /// Of a queue that is there, or may be.
+    There(String),
+    /// There is no such queue.
+    Gone(String),
+}
+
+async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<Left> {
     let receiver = client.receiver(&scribe.queue);
     loop {
         // Asked before the queue: what was carried in between is in it.
@@ -116,11 +134,16 @@ async fn empty(client: &Client, scribe: &Scribe, begin: Instant) -> Option<Strin
         match left {
             Some(Ok(info)) if info.ready + info.leased == 0 && nothing_waits => return None,
             Some(Ok(info)) if begin.elapsed() > DRAIN_DEADLINE => {
-                return Some(format!("{} ready, {} leased", info.ready, info.leased));
+                return Some(Left::There(format!("{} ready, {} leased", info.ready, info.leased)));
             }
-            Some(Err(error)) if begin.elapsed() > DRAIN_DEADLINE => return Some(error.to_string()),
+            Some(Err(error @ Error::QueueNotFound { .. })) => return Some(Left::Gone(error.to_string())),
+            Some(Err(error)) if begin.elapsed() > DRAIN_DEADLINE => {
+                return Some(Left::There(error.to_string()));
+            }
             // Messages come as fast as they can: the deadline is for those that do not come.
-            _ if begin.elapsed() > 4 * DRAIN_DEADLINE => return Some("there is no end to it".to_owned()),
+            _ if begin.elapsed() > 4 * DRAIN_DEADLINE => {
+                return Some(Left::There("there is no end to it".to_owned()));
+            }
             _ => {}
         }
     }

@@ -192,12 +192,18 @@ fn what_may_arrive_late_is_held_against_nobody() {
     told(Kind::Fail, None).invalid(NAME);
 }
 
+/// Begins with a deletion.
+fn deleted(kind: Kind, late: Option<u64>) -> Story {
+    let mut story = Story::of_class("lives");
+    let deletion = story.begin(F::Delete, None, Facts::default());
+    story.end(deletion, kind, None, Facts { late, ..Facts::default() });
+    story
+}
+
 #[test]
 fn a_deletion_that_comes_late_may_take_the_last_life_along() {
     let told = |kind, late| {
-        let mut story = Story::of_class("lives");
-        let deletion = story.begin(F::Delete, None, Facts::default());
-        story.end(deletion, kind, None, Facts { late, ..Facts::default() });
+        let mut story = deleted(kind, late);
         story.sent(1, 1).drained(QUEUE);
         story
     };
@@ -205,4 +211,20 @@ fn a_deletion_that_comes_late_may_take_the_last_life_along() {
     told(Kind::Ok, Some(1)).valid(NAME);
     told(Kind::Info, None).valid(NAME);
     told(Kind::Fail, None).invalid(NAME);
+}
+
+#[test]
+fn a_queue_that_was_made_after_an_answered_deletion_stays() {
+    let told = |kind, creations: bool| {
+        let mut story = deleted(kind, Some(1));
+        if creations {
+            let creation = story.begin(F::Create, None, Facts::default());
+            story.end(creation, Kind::Ok, None, Facts { uid: Some(2), ..Facts::default() });
+        }
+        story.note(F::Drain, Kind::Info, Facts { queue: Some(QUEUE.into()), ..Facts::default() });
+        story
+    };
+    told(Kind::Ok, true).invalid(NAME);
+    told(Kind::Ok, false).valid(NAME);
+    told(Kind::Info, true).valid(NAME);
 }
