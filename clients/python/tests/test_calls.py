@@ -78,6 +78,51 @@ class Calls(unittest.TestCase):
         self.assertEqual(len(calls), 1)
 
     @fake.on_the_loop
+    async def test_a_deletion_names_the_life_that_it_found(self) -> None:
+        uids: List[int] = []
+
+        async def lookup(_request: Any, _context: Any) -> admin_pb2.LookupResponse:
+            return admin_pb2.LookupResponse(uid=7, version=1, kind="queue")
+
+        async def delete(request: Any, context: Any) -> admin_pb2.DeleteQueueResponse:
+            uids.append(request.uid)
+            if len(uids) == 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "reset")
+            await fake.refuse(context, grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
+            raise AssertionError
+
+        node = fake.Node()
+        node.unary(rpc.LOOKUP, lookup)
+        node.unary(rpc.DELETE_QUEUE, delete)
+        async with node, aio.Client([node.address]) as client:
+            await client.admin.delete_queue("q")
+        self.assertEqual(uids, [7, 7])
+
+    @fake.on_the_loop
+    async def test_an_update_replaces_the_version_that_it_found(self) -> None:
+        seen: List[int] = []
+
+        async def lookup(_request: Any, _context: Any) -> admin_pb2.LookupResponse:
+            return admin_pb2.LookupResponse(uid=7, version=3 + len(seen), kind="queue")
+
+        async def update(request: Any, context: Any) -> admin_pb2.Queue:
+            seen.append(request.if_version)
+            if len(seen) == 1:
+                await fake.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "VERSION_MISMATCH")
+            return admin_pb2.Queue(name=request.name, uid=request.uid)
+
+        node = fake.Node()
+        node.unary(rpc.LOOKUP, lookup)
+        node.unary(rpc.UPDATE_QUEUE, update)
+        async with node, aio.Client([node.address]) as client:
+            await client.admin.update_queue("q", phalanx.QueueSettings())
+            self.assertEqual(seen, [3, 4])
+            seen.clear()
+            with self.assertRaises(phalanx.VersionMismatch):
+                await client.admin.update_queue("q", phalanx.QueueSettings(), if_version=9)
+        self.assertEqual(seen, [9])
+
+    @fake.on_the_loop
     async def test_a_node_that_cannot_be_reached_has_done_nothing(self) -> None:
         async with fake.Node() as gone:
             pass

@@ -94,6 +94,8 @@ pub const UPDATE_QUEUE: Rule = Rule::new("/phalanx.v1.Queues/UpdateQueue", Actio
 pub const DELETE_QUEUE: Rule = Rule::new("/phalanx.v1.Queues/DeleteQueue", Action::Manage, TargetKind::Queue);
 /// `Queues.PurgeQueue`.
 pub const PURGE_QUEUE: Rule = Rule::new("/phalanx.v1.Queues/PurgeQueue", Action::Manage, TargetKind::Queue);
+/// `Queues.Lookup`.
+pub const LOOKUP: Rule = Rule::new("/phalanx.v1.Queues/Lookup", Action::Observe, TargetKind::Queue);
 /// `Queues.GetQueue`.
 pub const GET_QUEUE: Rule = Rule::new("/phalanx.v1.Queues/GetQueue", Action::Observe, TargetKind::Queue);
 /// `Queues.ListQueues`.
@@ -170,6 +172,7 @@ pub const RULES: &[Rule] = &[
     UPDATE_QUEUE,
     DELETE_QUEUE,
     PURGE_QUEUE,
+    LOOKUP,
     GET_QUEUE,
     LIST_QUEUES,
     PEEK,

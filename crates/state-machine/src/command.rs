@@ -605,6 +605,9 @@ pub struct UpdateQueue {
     /// What it is: one of another kind is not found.
     #[prost(enumeration = "QueueKind", tag = "7")]
     pub kind: i32,
+    /// Only this life of the name: another one is not found. 0 = whichever it is.
+    #[prost(uint64, tag = "8")]
+    pub uid: QueueUid,
 }
 
 /// See [`CommandKind::DeleteQueue`].

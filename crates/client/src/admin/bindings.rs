@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use phalanx_proto::v1;
 
 use super::types::{some, time};
-use super::{Admin, Place};
+use super::{Admin, BINDING, Place, gone};
 use crate::call::Repeat;
 use crate::client::bindings_client;
 use crate::error::Error;
@@ -140,19 +140,23 @@ impl Admin {
         conditions: Conditions,
         if_version: Option<u64>,
     ) -> Result<Binding, Error> {
-        let request = v1::UpdateBindingRequest {
-            namespace: self.namespace(),
-            topic: topic.to_owned(),
-            name: name.to_owned(),
-            pattern: conditions.pattern,
-            filter: conditions.filter,
-            if_version: if_version.unwrap_or(0),
-        };
-        let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
-            let request = request.clone();
-            async move { bindings_client(&target).update_binding(request).await }
+        let full_name = format!("{topic}/{name}");
+        let update = self.update(BINDING, &full_name, if_version, |life| {
+            let request = v1::UpdateBindingRequest {
+                namespace: self.namespace(),
+                topic: topic.to_owned(),
+                name: name.to_owned(),
+                pattern: conditions.pattern.clone(),
+                filter: conditions.filter.clone(),
+                if_version: life.version,
+                uid: life.uid,
+            };
+            self.client.shared.call(self.any(Repeat::Same), move |target, _| {
+                let request = request.clone();
+                async move { bindings_client(&target).update_binding(request).await }
+            })
         });
-        Ok(Binding::from_wire(call.await?))
+        Ok(Binding::from_wire(update.await?))
     }
 
     /// Deletes a binding with all that waits in it. What it has carried stays where it is. Answers when the name is free again.
@@ -160,11 +164,12 @@ impl Admin {
     /// # Errors
     /// As [`Admin::delete_queue`].
     pub async fn delete_binding(&self, topic: &str, name: &str) -> Result<(), Error> {
+        let uid = self.life(BINDING, &format!("{topic}/{name}")).await?.uid;
         let (namespace, topic, name) = (self.namespace(), topic.to_owned(), name.to_owned());
-        let request = v1::DeleteBindingRequest { namespace, topic, name };
+        let request = v1::DeleteBindingRequest { namespace, topic, name, uid };
         let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
             let request = request.clone();
-            async move { bindings_client(&target).delete_binding(request).await }
+            async move { gone(bindings_client(&target).delete_binding(request).await) }
         });
         call.await.map(|_| ())
     }

@@ -134,10 +134,11 @@ impl Admin {
     /// Moves a subscription: all that it has is given up, deliveries in consumers' hands included, and it waits for what is at the place
     /// and behind. Answers with the sequence of the place.
     ///
-    /// Repeated until it is answered: what was acknowledged between two attempts may be delivered again.
+    /// Not repeated when the answer is lost: it would give up what was done since.
     ///
     /// # Errors
-    /// [`Error::QueueNotFound`]; [`Error::Invalid`] when messages from there on are gone, or there is no such mark.
+    /// [`Error::QueueNotFound`]; [`Error::Invalid`] when messages from there on are gone, or there is no such mark;
+    /// [`Error::OutcomeUnknown`] when no answer came.
     pub async fn seek_subscription(&self, topic: &str, name: &str, place: Place) -> Result<u64, Error> {
         let request = v1::SeekSubscriptionRequest {
             namespace: self.namespace(),
@@ -145,7 +146,7 @@ impl Admin {
             name: name.to_owned(),
             place: Some(place.into_wire()),
         };
-        let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
+        let call = self.client.shared.call(self.any(Repeat::Never), |target, _| {
             let request = request.clone();
             async move { topics_client(&target).seek_subscription(request).await }
         });
@@ -153,10 +154,10 @@ impl Admin {
     }
 
     /// Names the place where a subscription stands: its first message that is not settled. Answers with the sequence of that. A mark of that
-    /// name is moved.
+    /// name is moved. Not repeated when the answer is lost: the mark would be where the subscription stands then.
     ///
     /// # Errors
-    /// [`Error::QueueNotFound`]; [`Error::Invalid`] when there are 64 others.
+    /// [`Error::QueueNotFound`]; [`Error::Invalid`] when there are 64 others; [`Error::OutcomeUnknown`] when no answer came.
     pub async fn mark_subscription(&self, topic: &str, name: &str, mark: &str) -> Result<u64, Error> {
         self.place_mark(topic, name, mark, false).await
     }
@@ -177,7 +178,7 @@ impl Admin {
             mark: mark.to_owned(),
             remove,
         };
-        let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
+        let call = self.client.shared.call(self.any(Repeat::Never), |target, _| {
             let request = request.clone();
             async move { topics_client(&target).mark_subscription(request).await }
         });

@@ -17,11 +17,22 @@ pub use types::{
 };
 
 use phalanx_proto::v1;
+use tonic::{Response, Status};
 
 use crate::call::{Call, Repeat};
 use crate::client::{Client, cluster_client, queues_client};
 use crate::error::Error;
 use crate::limits;
+use crate::status::Failure;
+
+/// Kinds of what has a name, as `LookupResponse.kind` says them.
+const QUEUE: &str = "queue";
+const TOPIC: &str = "topic";
+const SUBSCRIPTION: &str = "subscription";
+const BINDING: &str = "binding";
+
+/// Updates that say no version try again so often when someone else's comes between.
+const UPDATE_ROUNDS_MAX: u32 = 8;
 
 /// Creates, changes, lists and deletes queues, and looks at the cluster.
 ///
@@ -69,42 +80,46 @@ impl Admin {
     /// Replaces all settings of a queue. With `if_version`, only if the queue still has that version.
     ///
     /// # Errors
-    /// [`Error::QueueNotFound`]; [`Error::VersionMismatch`] when someone else changed the settings.
+    /// [`Error::QueueNotFound`]; [`Error::VersionMismatch`] when someone else changed the settings; [`Error::OutcomeUnknown`] also when
+    /// someone else changed them after an attempt of this call that may have changed them.
     pub async fn update_queue(
         &self,
         name: &str,
         settings: QueueSettings,
         if_version: Option<u64>,
     ) -> Result<Queue, Error> {
-        let request = v1::UpdateQueueRequest {
-            namespace: self.namespace(),
-            name: name.to_owned(),
-            settings: Some(settings.into_wire()),
-            if_version: if_version.unwrap_or(0),
-        };
+        let settings = settings.into_wire();
         let queue = self
-            .client
-            .shared
-            .call(self.any(Repeat::Same), |target, _| {
-                let request = request.clone();
-                async move { queues_client(&target).update_queue(request).await }
+            .update(QUEUE, name, if_version, |life| {
+                let request = v1::UpdateQueueRequest {
+                    namespace: self.namespace(),
+                    name: name.to_owned(),
+                    settings: Some(settings),
+                    if_version: life.version,
+                    uid: life.uid,
+                };
+                self.client.shared.call(self.any(Repeat::Same), move |target, _| {
+                    let request = request.clone();
+                    async move { queues_client(&target).update_queue(request).await }
+                })
             })
             .await?;
         Ok(Queue::from_wire(queue))
     }
 
-    /// Deletes a queue with its messages; answers when the name is free again.
+    /// Deletes a queue with its messages; answers when the name is free again. It is the queue that there is when the call begins: one
+    /// that is created under its name meanwhile stays.
     ///
     /// # Errors
-    /// [`Error::QueueNotFound`] when there was none; [`Error::OutcomeUnknown`] also when there is none now, but an
-    /// earlier attempt of this call may have deleted it.
+    /// [`Error::QueueNotFound`] when there is none.
     pub async fn delete_queue(&self, name: &str) -> Result<(), Error> {
-        let request = v1::DeleteQueueRequest { namespace: self.namespace(), name: name.to_owned() };
+        let uid = self.life(QUEUE, name).await?.uid;
+        let request = v1::DeleteQueueRequest { namespace: self.namespace(), name: name.to_owned(), uid };
         self.client
             .shared
             .call(self.any(Repeat::Same), |target, _| {
                 let request = request.clone();
-                async move { queues_client(&target).delete_queue(request).await }
+                async move { gone(queues_client(&target).delete_queue(request).await) }
             })
             .await?;
         Ok(())
@@ -231,6 +246,46 @@ impl Admin {
         Ok(Topology::from_wire(topology))
     }
 
+    /// What there is now under a name, if it is of that kind.
+    async fn life(&self, kind: &str, name: &str) -> Result<Life, Error> {
+        let request = v1::LookupRequest { namespace: self.namespace(), name: name.to_owned() };
+        let call = self.client.shared.call(self.any(Repeat::Read), |target, _| {
+            let request = request.clone();
+            async move { queues_client(&target).lookup(request).await }
+        });
+        let found = call.await?;
+        if found.kind != kind {
+            return Err(Error::QueueNotFound {
+                message: format!("no {kind} {name:?}: it is a {}", found.kind),
+            });
+        }
+        Ok(Life { uid: found.uid, version: found.version })
+    }
+
+    /// Replaces settings. A copy of the change that comes late must not undo a later one, so it always says what it replaces: without
+    /// `if_version`, what there is now, and if someone else was quicker, what there is then.
+    async fn update<T, F>(
+        &self,
+        kind: &str,
+        name: &str,
+        if_version: Option<u64>,
+        attempt: impl Fn(Life) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut rounds = UPDATE_ROUNDS_MAX;
+        loop {
+            let life = self.life(kind, name).await?;
+            let version = if_version.unwrap_or(life.version);
+            rounds -= 1;
+            match attempt(Life { version, ..life }).await {
+                Err(Error::VersionMismatch { .. }) if if_version.is_none() && rounds > 0 => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     fn any(&self, repeat: Repeat) -> Call<'static> {
         self.client.shared.to_any(repeat)
     }
@@ -238,4 +293,19 @@ impl Admin {
     fn namespace(&self) -> String {
         self.client.namespace().to_owned()
     }
+}
+
+/// A name's life, and the version of its settings.
+#[derive(Clone, Copy)]
+struct Life {
+    uid: u64,
+    version: u64,
+}
+
+/// That a life is not there is what its deletion asked for, whichever attempt or whoever did it.
+fn gone<T: Default>(answer: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
+    answer.or_else(|status| match Failure::from_status(&status).error {
+        Error::QueueNotFound { .. } => Ok(Response::new(T::default())),
+        _ => Err(status),
+    })
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use phalanx_proto::v1;
 
-use super::Admin;
 use super::types::{millis, some, time};
+use super::{Admin, SUBSCRIPTION, TOPIC, gone};
 use crate::call::Repeat;
 use crate::client::topics_client;
 use crate::error::Error;
@@ -227,17 +227,21 @@ impl Admin {
         settings: TopicSettings,
         if_version: Option<u64>,
     ) -> Result<Topic, Error> {
-        let request = v1::UpdateTopicRequest {
-            namespace: self.namespace(),
-            name: name.to_owned(),
-            settings: Some(settings.into_wire()),
-            if_version: if_version.unwrap_or(0),
-        };
-        let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
-            let request = request.clone();
-            async move { topics_client(&target).update_topic(request).await }
+        let settings = settings.into_wire();
+        let update = self.update(TOPIC, name, if_version, |life| {
+            let request = v1::UpdateTopicRequest {
+                namespace: self.namespace(),
+                name: name.to_owned(),
+                settings: Some(settings),
+                if_version: life.version,
+                uid: life.uid,
+            };
+            self.client.shared.call(self.any(Repeat::Same), move |target, _| {
+                let request = request.clone();
+                async move { topics_client(&target).update_topic(request).await }
+            })
         });
-        Ok(Topic::from_wire(call.await?))
+        Ok(Topic::from_wire(update.await?))
     }
 
     /// Deletes a topic with all its subscriptions; answers when the names are free again.
@@ -245,10 +249,11 @@ impl Admin {
     /// # Errors
     /// As [`Admin::delete_queue`].
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let request = v1::DeleteTopicRequest { namespace: self.namespace(), name: name.to_owned() };
+        let uid = self.life(TOPIC, name).await?.uid;
+        let request = v1::DeleteTopicRequest { namespace: self.namespace(), name: name.to_owned(), uid };
         let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
             let request = request.clone();
-            async move { topics_client(&target).delete_topic(request).await }
+            async move { gone(topics_client(&target).delete_topic(request).await) }
         });
         call.await.map(|_| ())
     }
@@ -367,20 +372,24 @@ impl Admin {
         settings: SubscriptionSettings,
         if_version: Option<u64>,
     ) -> Result<Subscription, Error> {
-        let request = v1::UpdateSubscriptionRequest {
-            namespace: self.namespace(),
-            topic: topic.to_owned(),
-            name: name.to_owned(),
-            settings: Some(settings.wire()),
-            pattern: settings.pattern,
-            filter: settings.filter,
-            if_version: if_version.unwrap_or(0),
-        };
-        let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
-            let request = request.clone();
-            async move { topics_client(&target).update_subscription(request).await }
+        let full_name = format!("{topic}/{name}");
+        let update = self.update(SUBSCRIPTION, &full_name, if_version, |life| {
+            let request = v1::UpdateSubscriptionRequest {
+                namespace: self.namespace(),
+                topic: topic.to_owned(),
+                name: name.to_owned(),
+                settings: Some(settings.wire()),
+                pattern: settings.pattern.clone(),
+                filter: settings.filter.clone(),
+                if_version: life.version,
+                uid: life.uid,
+            };
+            self.client.shared.call(self.any(Repeat::Same), move |target, _| {
+                let request = request.clone();
+                async move { topics_client(&target).update_subscription(request).await }
+            })
         });
-        Ok(Subscription::from_wire(call.await?))
+        Ok(Subscription::from_wire(update.await?))
     }
 
     /// Deletes a subscription with all that waits for it; others are not touched. Answers when the name is free again.
@@ -388,11 +397,12 @@ impl Admin {
     /// # Errors
     /// As [`Admin::delete_queue`].
     pub async fn delete_subscription(&self, topic: &str, name: &str) -> Result<(), Error> {
+        let uid = self.life(SUBSCRIPTION, &format!("{topic}/{name}")).await?.uid;
         let (namespace, topic, name) = (self.namespace(), topic.to_owned(), name.to_owned());
-        let request = v1::DeleteSubscriptionRequest { namespace, topic, name };
+        let request = v1::DeleteSubscriptionRequest { namespace, topic, name, uid };
         let call = self.client.shared.call(self.any(Repeat::Same), |target, _| {
             let request = request.clone();
-            async move { topics_client(&target).delete_subscription(request).await }
+            async move { gone(topics_client(&target).delete_subscription(request).await) }
         });
         call.await.map(|_| ())
     }

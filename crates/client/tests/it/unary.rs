@@ -139,6 +139,33 @@ async fn a_purge_is_not_repeated_when_its_answer_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_that_is_repeated_leaves_the_queue_that_was_created_meanwhile() {
+    let cluster = Cluster::start(1);
+    let admin = cluster.client().await.admin();
+    cluster.lock().delete_faults.push_back(Fault::BreakAfter);
+    admin.delete_queue("q").await.unwrap();
+    let state = cluster.lock();
+    assert_eq!((state.lives_before, state.queues.contains_key("q")), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_says_which_version_it_replaces_and_gives_way_to_others() {
+    let cluster = Cluster::start(1);
+    let admin = cluster.client().await.admin();
+    admin.update_queue("q", QueueSettings::default(), None).await.unwrap();
+    cluster.lock().updates_between = 2;
+    admin.update_queue("q", QueueSettings::default(), None).await.unwrap();
+    assert_eq!(cluster.lock().updates, [1, 0, 0, 4], "its own, those of others, its own again");
+    cluster.lock().updates_between = 1;
+    let stale = admin.update_queue("q", QueueSettings::default(), Some(5)).await;
+    assert!(matches!(stale, Err(Error::VersionMismatch { .. })), "{stale:?}");
+    cluster.lock().updates_between = 100;
+    let never = admin.update_queue("q", QueueSettings::default(), None).await;
+    assert!(matches!(never, Err(Error::VersionMismatch { .. })), "{never:?}");
+    assert_eq!(cluster.lock().updates_between, 92, "eight attempts");
+}
+
+#[tokio::test(start_paused = true)]
 async fn queues_are_created_listed_page_by_page_and_deleted() {
     let cluster = Cluster::start(1);
     let admin = cluster.client().await.admin();

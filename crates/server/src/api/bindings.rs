@@ -88,6 +88,7 @@ impl Bindings for BindingsApi {
             namespace: admitted.namespace.clone(),
             name,
             if_version: ask.if_version,
+            uid: ask.uid,
             pattern: ask.pattern.clone(),
             filter: ask.filter.clone(),
             kind: QueueKind::Binding.into(),
@@ -105,7 +106,7 @@ impl Bindings for BindingsApi {
         let admitted = self.topics.admit(&request, rule, &ask.namespace, &ask.topic)?;
         let (namespace, name) = (admitted.namespace.clone(), full_name(&ask.topic, &ask.name)?);
         let kind = QueueKind::Binding.into();
-        let command = CommandKind::DeleteQueue(DeleteQueue { namespace, name, kind, uid: 0 });
+        let command = CommandKind::DeleteQueue(DeleteQueue { namespace, name, kind, uid: ask.uid });
         self.topics.change(&admitted, &ask, command, gone, |_| v1::DeleteBindingResponse {}).await
     }
 

@@ -142,6 +142,7 @@ impl Queues for QueuesApi {
             name: name.to_owned(),
             settings: convert::settings_in(message.settings),
             if_version: message.if_version,
+            uid: message.uid,
             ..UpdateQueue::default()
         });
         let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
@@ -163,9 +164,12 @@ impl Queues for QueuesApi {
         self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
         let name = convert::queue_name("name", &message.name)?;
         let deadline = Instant::now() + caller.unary_deadline();
-        let command =
-            DeleteQueue { namespace: namespace.to_owned(), name: name.to_owned(), ..DeleteQueue::default() };
-        let command = CommandKind::DeleteQueue(command);
+        let command = CommandKind::DeleteQueue(DeleteQueue {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: message.uid,
+            ..DeleteQueue::default()
+        });
         let call = self.call(&caller, rule, Whose::Catalog, Loss::Write, deadline);
         let serve = |shard, _| {
             let command = command.clone();
@@ -194,6 +198,27 @@ impl Queues for QueuesApi {
                 Reply::Rejected(rejection) => Err(status::from_rejection(&rejection)),
                 other => Err(unexpected(&other)),
             }
+        };
+        call.run(&message, serve).await
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupResponse>, Status> {
+        let caller = Caller::of(self.listener, &request)?;
+        let message = request.into_inner();
+        let namespace = convert::namespace(&message.namespace)?;
+        let rule = &authorize::LOOKUP;
+        self.state.admit(&caller, rule, &Target::Queue { namespace, name: &message.name })?;
+        let name = convert::queue_name("name", &message.name)?;
+        let deadline = Instant::now() + caller.unary_deadline();
+        let call = self.call(&caller, rule, Whose::Catalog, Loss::Read, deadline);
+        let serve = |shard: Arc<Shard>, _| async move {
+            let entry = catalog_read::entry_here(&shard, namespace, name, left(deadline)).await?;
+            let entry = entry.ok_or_else(|| status::queue_not_found(namespace, name))?;
+            let kind = entry.kind().noun().to_owned();
+            Ok(v1::LookupResponse { uid: entry.uid, version: entry.version, kind })
         };
         call.run(&message, serve).await
     }

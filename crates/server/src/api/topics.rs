@@ -157,6 +157,7 @@ impl Topics for TopicsApi {
             name: ask.name.clone(),
             settings: settings_of_topic(ask.settings.unwrap_or_default()),
             if_version: ask.if_version,
+            uid: ask.uid,
             kind: QueueKind::Topic.into(),
             ..UpdateQueue::default()
         });
@@ -170,8 +171,12 @@ impl Topics for TopicsApi {
         let ask = request.get_ref().clone();
         let admitted = self.admit(&request, &authorize::DELETE_TOPIC, &ask.namespace, &ask.name)?;
         let (namespace, name) = (admitted.namespace.clone(), ask.name.clone());
-        let command =
-            CommandKind::DeleteQueue(DeleteQueue { namespace, name, kind: QueueKind::Topic.into(), uid: 0 });
+        let command = CommandKind::DeleteQueue(DeleteQueue {
+            namespace,
+            name,
+            kind: QueueKind::Topic.into(),
+            uid: ask.uid,
+        });
         self.change(&admitted, &ask, command, gone, |_| v1::DeleteTopicResponse {}).await
     }
 
@@ -258,6 +263,7 @@ impl Topics for TopicsApi {
             name: full_name(&ask.topic, &ask.name)?,
             settings: settings_of_subscription(ask.settings.unwrap_or_default()),
             if_version: ask.if_version,
+            uid: ask.uid,
             pattern: ask.pattern.clone(),
             filter: ask.filter.clone(),
             kind: QueueKind::Subscription.into(),
@@ -276,7 +282,7 @@ impl Topics for TopicsApi {
             namespace,
             name,
             kind: QueueKind::Subscription.into(),
-            uid: 0,
+            uid: ask.uid,
         });
         self.change(&admitted, &ask, command, gone, |_| v1::DeleteSubscriptionResponse {}).await
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use phalanx_proto::v1::{
-    CreateQueueRequest, DeleteQueueRequest, GetQueueRequest, ListQueuesRequest, PurgeQueueRequest, Queue,
-    QueueSettings, TopologyRequest, UpdateQueueRequest,
+    CreateQueueRequest, DeleteQueueRequest, GetQueueRequest, ListQueuesRequest, LookupRequest,
+    PurgeQueueRequest, Queue, QueueSettings, TopologyRequest, UpdateQueueRequest,
 };
 use phalanx_server::status::{self, Reason};
 use tonic::{Code, Status};
@@ -67,6 +67,39 @@ async fn queue_lives_its_whole_life_through_every_node() {
         let gone = cluster.queues(at(0)).delete_queue(delete).await.unwrap_err();
         assert!(status::is(&gone, Reason::QueueNotFound), "{gone}");
     }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_copies_of_changes_touch_no_later_life_of_a_name() {
+    let mut cluster = TestCluster::started(3).await;
+    let found = async |name: &str| {
+        let ask = LookupRequest { name: name.to_owned(), ..Default::default() };
+        cluster.queues(2).lookup(ask).await.map(|found| found.into_inner())
+    };
+    assert!(status::is(&found("orders").await.unwrap_err(), Reason::QueueNotFound));
+    let old = cluster.queues(1).create_queue(create("orders", None)).await.unwrap().into_inner();
+    let life = found("orders").await.unwrap();
+    assert_eq!((life.uid, life.version, life.kind.as_str()), (old.uid, old.version, "queue"));
+    let delete = DeleteQueueRequest { name: "orders".to_owned(), uid: life.uid, ..Default::default() };
+    cluster.queues(3).delete_queue(delete.clone()).await.unwrap();
+    let new = cluster.queues(1).create_queue(create("orders", None)).await.unwrap().into_inner();
+    let update = UpdateQueueRequest {
+        name: "orders".to_owned(),
+        settings: Some(QueueSettings { lease_ms: 5_000, ..Default::default() }),
+        if_version: life.version,
+        uid: life.uid,
+        ..Default::default()
+    };
+    for node in 1..=3 {
+        let late = cluster.queues(node).delete_queue(delete.clone()).await.unwrap_err();
+        assert!(status::is(&late, Reason::QueueNotFound), "{late}");
+        let late = cluster.queues(node).update_queue(update.clone()).await.unwrap_err();
+        assert!(status::is(&late, Reason::QueueNotFound), "{late}");
+    }
+    assert_eq!(get(&cluster, 1, "orders").await.unwrap(), new);
+    let update = UpdateQueueRequest { uid: new.uid, if_version: new.version, ..update };
+    assert_eq!(cluster.queues(2).update_queue(update).await.unwrap().into_inner().version, new.version + 1);
     cluster.stop_all().await;
 }
 

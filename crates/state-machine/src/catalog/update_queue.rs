@@ -13,7 +13,8 @@ impl Catalog {
         let Some(entry) = self.lookup(&command.namespace, &command.name) else {
             return Err(Rejection::NotFound);
         };
-        if entry.state() == QueueState::Deleting || entry.kind != command.kind {
+        let is_other = command.uid != 0 && entry.uid != command.uid;
+        if entry.state() == QueueState::Deleting || entry.kind != command.kind || is_other {
             return Err(Rejection::NotFound);
         }
         settings::check_kind(entry.kind(), &command.settings).map_err(Rejection::Invalid)?;

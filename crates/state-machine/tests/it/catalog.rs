@@ -208,6 +208,34 @@ fn a_name_is_free_only_when_its_last_bearer_is_gone_and_its_uid_is_never_reused(
 }
 
 #[test]
+fn a_change_that_means_an_earlier_life_changes_no_later_one() {
+    let mut driver = started(1);
+    let old = row(driver.one(create("q"))).uid;
+    driver.one(delete("q"));
+    driver.one(confirm_dropped(old));
+    let new = row(driver.one(create("q"))).uid;
+    let late = |uid| {
+        let mut commands = [delete("q"), update("q", 7_000, 0), update("q", 7_000, 1)];
+        for command in &mut commands {
+            match command {
+                CommandKind::DeleteQueue(delete) => delete.uid = uid,
+                CommandKind::UpdateQueue(update) => update.uid = uid,
+                other => panic!("{other:?}"),
+            }
+        }
+        commands
+    };
+    for command in late(old) {
+        assert_eq!(driver.one(command), Reply::Rejected(Rejection::NotFound));
+    }
+    let entry = driver.machine.catalog_state().unwrap().queue(new).unwrap();
+    assert_eq!((entry.state(), entry.version), (QueueState::Creating, 1));
+    let [delete, update, _] = late(new);
+    assert_eq!(row(driver.one(update)).version, 2);
+    assert_eq!(row(driver.one(delete)).state(), QueueState::Deleting);
+}
+
+#[test]
 fn update_gives_a_new_version_and_waits_for_its_confirmation() {
     let mut driver = started(1);
     let uid = row(driver.one(create("q"))).uid;

@@ -248,6 +248,7 @@ fn update(rng: &mut Rng) -> CommandKind {
         pattern: condition(rng),
         filter: condition(rng),
         kind: rng.below(5) as i32,
+        uid: if rng.chance(70) { 0 } else { uid(rng) },
     })
 }
 

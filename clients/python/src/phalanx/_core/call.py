@@ -10,7 +10,7 @@ import asyncio
 import enum
 import os
 import time
-from typing import Callable, Optional, Sequence, Union
+from typing import Callable, Optional, Sequence, Type, Union
 
 import grpc
 import grpc.aio
@@ -58,11 +58,12 @@ class Core:
         deadline: Optional[float] = None,
         extra: float = 0.0,
         on_maybe: Optional[Callable[[], object]] = None,
+        done: Optional[Type[errors.Error]] = None,
     ) -> Response:
         """Attempts the call until it succeeds, is refused, or its time (`deadline` seconds, and `extra`) is over.
 
         `request` may be a function that makes it anew for each attempt. `on_maybe` hears of each that may have been
-        carried out and was not answered.
+        carried out and was not answered. `done` is a refusal that is certain whatever became of earlier attempts.
         """
         end = time.monotonic() + (self.settings.request_deadline if deadline is None else deadline) + extra
         # An attempt may take longer than a stream may stall: the node may be waiting for an election itself.
@@ -84,6 +85,8 @@ class Core:
                 on_maybe()
             again = outcome.kind is Kind.AGAIN or (outcome.kind is Kind.MAYBE and repeat is not Repeat.NEVER)
             pause = backoff.next(outcome.retry_after)
+            if done is not None and isinstance(outcome.error, done):
+                raise outcome.error
             if not again or time.monotonic() + pause >= end:
                 raise _over(repeat, maybe, outcome.error)
             await asyncio.sleep(pause)

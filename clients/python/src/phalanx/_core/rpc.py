@@ -37,6 +37,7 @@ CREATE_QUEUE = Method("/phalanx.v1.Queues/CreateQueue", admin.CreateQueueRequest
 UPDATE_QUEUE = Method("/phalanx.v1.Queues/UpdateQueue", admin.UpdateQueueRequest, admin.Queue)
 DELETE_QUEUE = Method("/phalanx.v1.Queues/DeleteQueue", admin.DeleteQueueRequest, admin.DeleteQueueResponse)
 PURGE_QUEUE = Method("/phalanx.v1.Queues/PurgeQueue", admin.PurgeQueueRequest, admin.PurgeQueueResponse)
+LOOKUP = Method("/phalanx.v1.Queues/Lookup", admin.LookupRequest, admin.LookupResponse)
 GET_QUEUE = Method("/phalanx.v1.Queues/GetQueue", admin.GetQueueRequest, admin.QueueInfo)
 LIST_QUEUES = Method("/phalanx.v1.Queues/ListQueues", admin.ListQueuesRequest, admin.ListQueuesResponse)
 CREATE_TOPIC = Method("/phalanx.v1.Topics/CreateTopic", admin.CreateTopicRequest, admin.Topic)

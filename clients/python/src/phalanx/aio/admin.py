@@ -36,19 +36,31 @@ class Admin(TopicAdmin, BindingAdmin):
         :raises VersionMismatch: somebody else changed them.
         :raises OutcomeUnknown: also when another version is found after an attempt of this call that may have made it.
         """
-        request = pb.UpdateQueueRequest(
-            namespace=self._namespace, name=name, settings=settings.to_wire(), if_version=if_version or 0
+        wire = settings.to_wire()
+        queue = await self._update(
+            "queue",
+            name,
+            if_version,
+            rpc.UPDATE_QUEUE,
+            lambda uid, version: pb.UpdateQueueRequest(
+                namespace=self._namespace, name=name, settings=wire, if_version=version, uid=uid
+            ),
         )
-        return Queue.from_wire(await self._core.call(rpc.UPDATE_QUEUE, request, Repeat.SAME))
+        return Queue.from_wire(queue)
 
     async def delete_queue(self, name: str) -> None:
         """Deletes a queue with its messages; answers when the name is free again.
 
-        :raises QueueNotFound: when there was none.
-        :raises OutcomeUnknown: also when there is none now, but an earlier attempt of this call may have deleted it.
+        It is the queue that there is when the call begins: one that is created under its name meanwhile stays.
+
+        :raises QueueNotFound: when there is none.
         """
-        request = pb.DeleteQueueRequest(namespace=self._namespace, name=name)
-        await self._core.call(rpc.DELETE_QUEUE, request, Repeat.SAME)
+        await self._delete(
+            "queue",
+            name,
+            rpc.DELETE_QUEUE,
+            lambda uid: pb.DeleteQueueRequest(namespace=self._namespace, name=name, uid=uid),
+        )
 
     async def purge_queue(self, name: str) -> int:
         """Removes all messages of a queue, those in consumers' hands included; answers how many.

@@ -6,18 +6,16 @@ from typing import List, Optional
 
 from phalanx import limits
 from phalanx._core import rpc
-from phalanx._core.call import Core, Repeat
+from phalanx._core.call import Repeat
 from phalanx._core.router import QueueKey
+from phalanx.aio.lives import Lives
 from phalanx.binding_types import Binding, BindingInfo, Conditions
 from phalanx.topic_types import Place
 from phalanx.v1 import admin_pb2 as pb
 
 
-class BindingAdmin:
+class BindingAdmin(Lives):
     """Bindings of one namespace: a part of ``client.admin``."""
-
-    _core: Core
-    _namespace: str
 
     async def create_binding(
         self,
@@ -49,20 +47,31 @@ class BindingAdmin:
         self, topic: str, name: str, conditions: Conditions, *, if_version: Optional[int] = None
     ) -> Binding:
         """Replaces the conditions of a binding, for what is published from then on."""
-        request = pb.UpdateBindingRequest(
-            namespace=self._namespace,
-            topic=topic,
-            name=name,
-            pattern=conditions.pattern,
-            filter=conditions.filter,
-            if_version=if_version or 0,
+        binding = await self._update(
+            "binding",
+            f"{topic}/{name}",
+            if_version,
+            rpc.UPDATE_BINDING,
+            lambda uid, version: pb.UpdateBindingRequest(
+                namespace=self._namespace,
+                topic=topic,
+                name=name,
+                pattern=conditions.pattern,
+                filter=conditions.filter,
+                if_version=version,
+                uid=uid,
+            ),
         )
-        return Binding.from_wire(await self._core.call(rpc.UPDATE_BINDING, request, Repeat.SAME))
+        return Binding.from_wire(binding)
 
     async def delete_binding(self, topic: str, name: str) -> None:
         """Deletes a binding with all that waits in it. What it has carried stays where it is."""
-        request = pb.DeleteBindingRequest(namespace=self._namespace, topic=topic, name=name)
-        await self._core.call(rpc.DELETE_BINDING, request, Repeat.SAME)
+        await self._delete(
+            "binding",
+            f"{topic}/{name}",
+            rpc.DELETE_BINDING,
+            lambda uid: pb.DeleteBindingRequest(namespace=self._namespace, topic=topic, name=name, uid=uid),
+        )
 
     async def binding_info(self, topic: str, name: str) -> BindingInfo:
         """What a binding carries, and what waits in it. Linearizable."""

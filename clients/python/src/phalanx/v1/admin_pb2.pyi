@@ -71,18 +71,34 @@ class CreateQueueRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[QueueSettings, _Mapping]] = ...) -> None: ...
 
 class UpdateQueueRequest(_message.Message):
-    __slots__ = ("namespace", "name", "settings", "if_version")
+    __slots__ = ("namespace", "name", "settings", "if_version", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     settings: QueueSettings
     if_version: int
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[QueueSettings, _Mapping]] = ..., if_version: _Optional[int] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[QueueSettings, _Mapping]] = ..., if_version: _Optional[int] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteQueueRequest(_message.Message):
+    __slots__ = ("namespace", "name", "uid")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ...) -> None: ...
+
+class DeleteQueueResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LookupRequest(_message.Message):
     __slots__ = ("namespace", "name")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -90,9 +106,15 @@ class DeleteQueueRequest(_message.Message):
     name: str
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
-class DeleteQueueResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+class LookupResponse(_message.Message):
+    __slots__ = ("uid", "version", "kind")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    uid: int
+    version: int
+    kind: str
+    def __init__(self, uid: _Optional[int] = ..., version: _Optional[int] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class PurgeQueueRequest(_message.Message):
     __slots__ = ("namespace", "name")
@@ -417,24 +439,28 @@ class CreateTopicRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ...) -> None: ...
 
 class UpdateTopicRequest(_message.Message):
-    __slots__ = ("namespace", "name", "settings", "if_version")
+    __slots__ = ("namespace", "name", "settings", "if_version", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     settings: TopicSettings
     if_version: int
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ..., if_version: _Optional[int] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[TopicSettings, _Mapping]] = ..., if_version: _Optional[int] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteTopicRequest(_message.Message):
-    __slots__ = ("namespace", "name")
+    __slots__ = ("namespace", "name", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteTopicResponse(_message.Message):
     __slots__ = ()
@@ -553,7 +579,7 @@ class CreateSubscriptionRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., start: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
 
 class UpdateSubscriptionRequest(_message.Message):
-    __slots__ = ("namespace", "topic", "name", "settings", "pattern", "filter", "if_version")
+    __slots__ = ("namespace", "topic", "name", "settings", "pattern", "filter", "if_version", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -561,6 +587,7 @@ class UpdateSubscriptionRequest(_message.Message):
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     topic: str
     name: str
@@ -568,17 +595,20 @@ class UpdateSubscriptionRequest(_message.Message):
     pattern: str
     filter: str
     if_version: int
-    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., settings: _Optional[_Union[SubscriptionSettings, _Mapping]] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteSubscriptionRequest(_message.Message):
-    __slots__ = ("namespace", "topic", "name")
+    __slots__ = ("namespace", "topic", "name", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     topic: str
     name: str
-    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteSubscriptionResponse(_message.Message):
     __slots__ = ()
@@ -667,30 +697,34 @@ class CreateBindingRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., target: _Optional[str] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., start: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
 
 class UpdateBindingRequest(_message.Message):
-    __slots__ = ("namespace", "topic", "name", "pattern", "filter", "if_version")
+    __slots__ = ("namespace", "topic", "name", "pattern", "filter", "if_version", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     topic: str
     name: str
     pattern: str
     filter: str
     if_version: int
-    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., pattern: _Optional[str] = ..., filter: _Optional[str] = ..., if_version: _Optional[int] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteBindingRequest(_message.Message):
-    __slots__ = ("namespace", "topic", "name")
+    __slots__ = ("namespace", "topic", "name", "uid")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     topic: str
     name: str
-    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    uid: int
+    def __init__(self, namespace: _Optional[str] = ..., topic: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ...) -> None: ...
 
 class DeleteBindingResponse(_message.Message):
     __slots__ = ()

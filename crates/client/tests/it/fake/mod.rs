@@ -52,6 +52,14 @@ pub struct State {
     pub settle_faults: VecDeque<Fault>,
     pub receive_faults: VecDeque<Fault>,
     pub purges: usize,
+    /// With the fault of breaking, somebody else creates the queue anew at once.
+    pub delete_faults: VecDeque<Fault>,
+    /// How often that has happened: one less than the uid of every queue.
+    pub lives_before: u64,
+    /// Versions of settings that updates replaced; the newest is the next.
+    pub updates: Vec<u64>,
+    /// Updates of others that come before the next ones.
+    pub updates_between: u64,
     pub purge_faults: VecDeque<Fault>,
     /// Calls of the Messages service, by node.
     pub calls: HashMap<u64, usize>,

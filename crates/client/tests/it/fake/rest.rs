@@ -37,18 +37,39 @@ impl Queues for Node {
         &self,
         request: Request<v1::UpdateQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
-        self.queue(request.into_inner().name)
+        let request = request.into_inner();
+        {
+            let mut state = self.cluster.state.lock();
+            if state.updates_between > 0 {
+                state.updates_between -= 1;
+                state.updates.push(0);
+            }
+            if request.if_version != state.updates.len() as u64 + 1 {
+                return Err(refusal("VERSION_MISMATCH", None));
+            }
+            state.updates.push(request.if_version);
+        }
+        self.queue(request.name)
     }
 
     async fn delete_queue(
         &self,
         request: Request<v1::DeleteQueueRequest>,
     ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
-        let name = request.into_inner().name;
-        match self.cluster.state.lock().queues.remove(&name) {
-            Some(_) => Ok(Response::new(v1::DeleteQueueResponse {})),
-            None => Err(refusal("QUEUE_NOT_FOUND", None)),
+        let request = request.into_inner();
+        {
+            let mut state = self.cluster.state.lock();
+            if request.uid != state.lives_before + 1 || state.queues.remove(&request.name).is_none() {
+                return Err(refusal("QUEUE_NOT_FOUND", None));
+            }
+            if state.delete_faults.pop_front() != Some(Fault::BreakAfter) {
+                return Ok(Response::new(v1::DeleteQueueResponse {}));
+            }
+            state.lives_before += 1;
+            state.queues.entry(request.name).or_default();
         }
+        self.cluster.net.cut(&name(self.id));
+        std::future::pending().await
     }
 
     async fn purge_queue(
@@ -65,6 +86,16 @@ impl Queues for Node {
             return std::future::pending().await;
         }
         Ok(Response::new(v1::PurgeQueueResponse { removed: 0 }))
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupResponse>, Status> {
+        self.queue(request.into_inner().name)?;
+        let state = self.cluster.state.lock();
+        let (uid, version) = (state.lives_before + 1, state.updates.len() as u64 + 1);
+        Ok(Response::new(v1::LookupResponse { uid, version, kind: "queue".into() }))
     }
 
     async fn get_queue(

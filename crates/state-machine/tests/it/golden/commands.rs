@@ -69,6 +69,7 @@ fn name(kind: &CommandKind) -> &'static str {
         CommandKind::CreateQueue(create) if create.kind != 0 => "create-subscription",
         CommandKind::CreateQueue(_) => "create-queue",
         CommandKind::UpdateQueue(update) if update.kind != 0 => "update-subscription",
+        CommandKind::UpdateQueue(update) if update.uid != 0 => "update-queue-uid",
         CommandKind::UpdateQueue(_) => "update-queue",
         CommandKind::DeleteQueue(delete) if delete.kind != 0 => "delete-topic",
         CommandKind::DeleteQueue(delete) if delete.uid != 0 => "delete-queue-uid",
@@ -78,7 +79,7 @@ fn name(kind: &CommandKind) -> &'static str {
 }
 
 /// Kinds of commands: one sample each, and one more of those that have grown.
-const KINDS: usize = 42;
+const KINDS: usize = 43;
 
 fn samples() -> Vec<CommandKind> {
     let mut all = shard_samples();
@@ -134,6 +135,7 @@ fn topic_samples() -> Vec<CommandKind> {
             ..PutQueue::default()
         }),
         CommandKind::DeleteQueue(DeleteQueue { name: "reply".into(), uid: 9, ..DeleteQueue::default() }),
+        CommandKind::UpdateQueue(UpdateQueue { name: "reply".into(), uid: 9, ..UpdateQueue::default() }),
         CommandKind::CreateQueue(CreateQueue {
             name: "prices/eu".into(),
             kind: QueueKind::Subscription.into(),
