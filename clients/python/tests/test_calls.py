@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import unittest
 from pathlib import Path
@@ -143,6 +144,47 @@ class Calls(unittest.TestCase):
         node.unary(rpc.SEND, send)
         async with node, aio.Client([gone.address, node.address]) as client:
             self.assertEqual((await client.send("q", b"x")).sequence, 1)
+
+    @fake.on_the_loop
+    async def test_a_silent_leader_is_left_on_the_word_of_a_later_term_alone(self) -> None:
+        old, new = fake.Node(), fake.Node()
+        view = [1, 4]
+        requests: List[bytes] = []
+
+        async def topology(_request: Any, _context: Any) -> admin_pb2.TopologyResponse:
+            nodes = [admin_pb2.NodeAddress(node=n, client_address=a) for n, a in ((1, old.address), (2, new.address))]
+            return admin_pb2.TopologyResponse(nodes=nodes, leader_node=view[0], leader_term=view[1])
+
+        async def silent(request: Any, _context: Any) -> messages_pb2.SendResponse:
+            requests.append(request.request_id)
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def send(request: Any, _context: Any) -> messages_pb2.SendResponse:
+            requests.append(request.request_id)
+            return messages_pb2.SendResponse(first_sequence=1, count=1)
+
+        for node, served in ((old, silent), (new, send)):
+            node.unary(rpc.TOPOLOGY, topology)
+            node.unary(rpc.SEND, served)
+        async def elect(term: int) -> None:
+            await asyncio.sleep(0.5)
+            view[:] = [2, term]
+
+        addresses = [old.address, new.address]
+        async with old, new:
+            async with aio.Client(addresses, stall_timeout=20.0) as client:
+                election = asyncio.ensure_future(elect(5))
+                self.assertEqual((await asyncio.wait_for(client.send("q", b"x"), 15)).sequence, 1)
+                await election
+                self.assertEqual(requests, [requests[0]] * 2)
+                self.assertNotEqual(requests[0], b"")
+            view[:] = [1, 4]
+            async with aio.Client(addresses, stall_timeout=20.0) as client:
+                election = asyncio.ensure_future(elect(3))
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(client.send("q", b"x"), 1.5)
+                await election
 
     @fake.on_the_loop
     async def test_the_leader_is_asked_directly_once_it_is_known(self) -> None:

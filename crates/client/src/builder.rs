@@ -112,7 +112,8 @@ impl ClientBuilder {
         self
     }
 
-    /// A node that owes an answer for this long is left for another. Default 3 s.
+    /// A node that owes an answer for this long is left for another; a call may take twice as long. Default 3 s. A leader that is silent is left
+    /// sooner, when another node says who leads in its place.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.settings.stall_timeout = timeout;
         self

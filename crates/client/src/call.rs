@@ -11,6 +11,7 @@ use tonic::{Response, Status};
 
 use crate::backoff::Backoff;
 use crate::client::Shared;
+use crate::doubt::Doubt;
 use crate::error::Error;
 use crate::router::{QueueKey, Target};
 use crate::status::{Class, Failure};
@@ -36,6 +37,8 @@ pub(crate) struct Call<'a> {
     pub(crate) deadline: Instant,
     /// An attempt that lasts longer is given up.
     pub(crate) attempt_max: Duration,
+    /// Silence says something: the call is not one that waits for messages.
+    pub(crate) answers_soon: bool,
     /// Set when an attempt may have been carried out and was not answered.
     pub(crate) unsure: Option<&'a AtomicBool>,
 }
@@ -62,13 +65,17 @@ impl Shared {
             };
             let begin = Instant::now();
             let until = call.deadline.min(begin + call.attempt_max);
-            let failure = match tokio::time::timeout_at(until, rpc(target.clone(), until)).await {
-                Ok(Ok(response)) => {
-                    self.router.worked(&target);
-                    return Ok(response.into_inner());
-                }
-                Ok(Err(status)) => Failure::from_status(&status),
-                Err(_) => Failure::stalled(&target.address, until - begin),
+            let failure = tokio::select! {
+                biased;
+                outcome = tokio::time::timeout_at(until, rpc(target.clone(), until)) => match outcome {
+                    Ok(Ok(response)) => {
+                        self.router.worked(&target);
+                        return Ok(response.into_inner());
+                    }
+                    Ok(Err(status)) => Failure::from_status(&status),
+                    Err(_) => Failure::stalled(&target.address, until - begin),
+                },
+                () = self.is_left(call, &target) => Failure::left(&target.address),
             };
             self.note(call.queue, &target, &failure);
             maybe |= failure.class == Class::Maybe;
@@ -88,6 +95,18 @@ impl Shared {
                 metrics.retried(call.queue.map(QueueKey::as_name), &failure.error);
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Resolves when another node leads the queue that the call is for.
+    async fn is_left(&self, call: Call<'_>, target: &Target) {
+        match call.queue {
+            Some(queue) if call.only.is_none() && call.answers_soon => {
+                let mut doubt = Doubt::new(&self.router, queue, target);
+                doubt.watch(true);
+                doubt.confirmed().await;
+            }
+            Some(_) | None => std::future::pending().await,
         }
     }
 

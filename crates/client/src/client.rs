@@ -246,6 +246,7 @@ impl Shared {
             repeat,
             deadline: Instant::now() + self.settings.request_deadline,
             attempt_max: self.attempt_max(),
+            answers_soon: true,
             unsure: None,
         }
     }
@@ -257,6 +258,7 @@ impl Shared {
             repeat,
             deadline: Instant::now() + self.settings.request_deadline,
             attempt_max: self.attempt_max(),
+            answers_soon: true,
             unsure: None,
         }
     }

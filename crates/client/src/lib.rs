@@ -52,6 +52,7 @@ mod channel;
 mod client;
 mod connector;
 mod consumer;
+mod doubt;
 mod error;
 mod id;
 pub mod limits;

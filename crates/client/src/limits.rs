@@ -22,6 +22,8 @@ pub const SEND_DEADLINE: Duration = Duration::from_secs(30);
 pub const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
 /// A node that owes an answer for this long is left for another.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// A leader that owes an answer for this long is doubted: other nodes are asked, one after the other at these intervals, who leads.
+pub const DOUBT_AFTER: Duration = Duration::from_millis(300);
 /// The first attach of a consumer and the first stream of a producer.
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// A clean goodbye is given this long.

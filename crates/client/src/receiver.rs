@@ -127,6 +127,7 @@ impl Receiver {
         let mut call = self.shared.to_queue(&self.queue, Repeat::Same);
         call.deadline += wait;
         call.attempt_max += wait;
+        call.answers_soon = wait.is_zero();
         call.unsure = Some(&repeated);
         let response = self
             .shared

@@ -58,6 +58,10 @@ struct Node {
 struct Leader {
     address: Arc<str>,
     learnt: Instant,
+    /// 0: not known.
+    term: u64,
+    /// When another node was last asked whether it leads still.
+    doubted: Option<Instant>,
 }
 
 impl Router {
@@ -138,7 +142,7 @@ impl Router {
         let now = Instant::now();
         let state = self.state.lock();
         let leader = state.leaders.get(queue)?;
-        if now.duration_since(leader.learnt) > limits::TOPOLOGY_AGE_MAX {
+        if !leader.is_fresh(now) {
             return None;
         }
         let node = state.nodes.iter().find(|node| node.target.address == leader.address)?;
@@ -158,16 +162,64 @@ impl Router {
         let leader = leader?;
         let now = Instant::now();
         let mut state = self.state.lock();
+        let known = state.leaders.get(queue).filter(|known| known.is_fresh(now));
+        if known.is_some_and(|known| known.term > topology.leader_term) {
+            return None; // by a node that has not heard of the newer one
+        }
+        let doubted = known.and_then(|known| known.doubted);
         if state.leaders.len() >= limits::TOPOLOGY_QUEUES_MAX {
-            state.leaders.retain(|_, leader| now.duration_since(leader.learnt) <= limits::TOPOLOGY_AGE_MAX);
+            state.leaders.retain(|_, leader| leader.is_fresh(now));
             if state.leaders.len() >= limits::TOPOLOGY_QUEUES_MAX {
                 state.leaders.clear();
             }
         }
-        state.leaders.insert(queue.clone(), Leader { address: leader.address.clone(), learnt: now });
+        let (address, term) = (leader.address.clone(), topology.leader_term);
+        state.leaders.insert(queue.clone(), Leader { address, learnt: now, term, doubted });
         let avoided =
             state.nodes.iter().any(|node| node.target.address == leader.address && node.avoided(now));
         (!avoided).then_some(leader)
+    }
+
+    /// Whether that node is thought to lead the queue.
+    pub(crate) fn leads(&self, queue: &QueueKey, target: &Target) -> bool {
+        let state = self.state.lock();
+        state.leaders.get(queue).is_some_and(|leader| leader.address == target.address)
+    }
+
+    /// Whether another node leads a queue than the silent one that did: asks one of the others, unless somebody has just done so.
+    pub(crate) async fn has_moved(&self, queue: &QueueKey, silent: &Target) -> bool {
+        if let Some(other) = self.witness(queue, silent) {
+            let mut client = cluster_client(&other);
+            let request =
+                v1::TopologyRequest { namespace: queue.namespace.to_string(), queue: queue.name.to_string() };
+            let answer = tokio::time::timeout(limits::DOUBT_AFTER, client.topology(request)).await;
+            if let Ok(Ok(response)) = answer {
+                self.learn(queue, response.into_inner());
+            }
+        }
+        self.known_leader(queue).is_some_and(|leader| leader.address != silent.address)
+    }
+
+    /// The node to ask about a silent one, if it is time to ask. A different one each time.
+    fn witness(&self, queue: &QueueKey, silent: &Target) -> Option<Target> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        // Without a leader it is being looked for by whoever found out.
+        let leader = state.leaders.get_mut(queue).filter(|leader| leader.address == silent.address)?;
+        if leader.doubted.is_some_and(|asked| now.duration_since(asked) < limits::DOUBT_AFTER / 2) {
+            return None;
+        }
+        leader.doubted = Some(now);
+        state.rotate();
+        let others = state.nodes.iter().filter(|node| node.target.address != silent.address).count();
+        for _ in 0..others {
+            let at = state.choose(now);
+            if state.nodes[at].target.address != silent.address {
+                return Some(state.nodes[at].target.clone());
+            }
+            state.rotate();
+        }
+        None
     }
 
     /// The node, or the way to it, failed: others first, for a while.
@@ -216,6 +268,12 @@ impl State {
 
     fn rotate(&mut self) {
         self.preferred = (self.preferred + 1) % self.nodes.len();
+    }
+}
+
+impl Leader {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.duration_since(self.learnt) <= limits::TOPOLOGY_AGE_MAX
     }
 }
 

@@ -51,6 +51,17 @@ impl Failure {
         }
     }
 
+    /// The node did not answer, and another one leads.
+    pub(crate) fn left(address: &str) -> Self {
+        let message = format!("no answer from {address}, which does not lead any more");
+        Self {
+            error: Error::OutcomeUnknown { message },
+            class: Class::Maybe,
+            transport: true,
+            retry_after: None,
+        }
+    }
+
     /// The stream ended without a status.
     pub(crate) fn ended(address: &str) -> Self {
         let message = format!("{address} ended the stream");

@@ -153,8 +153,8 @@ struct FailoverArgs {
     /// 3 or 5.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=5))]
     nodes: u64,
-    /// The clients' stall timeout, ms: a call leaves a node that owes it an answer for twice as long.
-    #[arg(long, default_value_t = 500)]
+    /// The clients' stall timeout, ms. A call leaves a node that owes it an answer for twice as long, or when another one leads.
+    #[arg(long, default_value_t = phalanx_client::limits::STALL_TIMEOUT.as_millis() as u64)]
     stall_ms: u64,
     /// Default: by the clock.
     #[arg(long)]

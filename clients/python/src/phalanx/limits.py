@@ -19,6 +19,8 @@ SEND_DEADLINE_S = 30.0
 SETTLE_DEADLINE_S = 30.0
 #: A node that owes an answer for this long is left for another, seconds.
 STALL_TIMEOUT_S = 3.0
+#: A leader that owes an answer for this long is doubted: other nodes are asked, one after the other, who leads; seconds.
+DOUBT_AFTER_S = 0.3
 #: The first attach of a consumer and the first stream of a producer, seconds.
 OPEN_DEADLINE_S = 30.0
 #: A clean goodbye is given this long, seconds.

@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::hand::Hand;
 use crate::backoff::Backoff;
 use crate::client::Shared;
+use crate::doubt::Doubt;
 use crate::error::Error;
 use crate::id::Id;
 use crate::metrics::{Meter, StreamKind};
@@ -153,6 +154,7 @@ impl Worker {
         let Wire { target, frames, mut responses, first } = wire;
         let limit = self.shared.settings.stall_timeout;
         let mut stall = Stall::new(limit);
+        let mut doubt = Doubt::new(&self.shared.router, &self.queue, &target);
         let mut writable = true;
         let mut said_goodbye = false;
         let mut next = Some(first);
@@ -162,11 +164,13 @@ impl Worker {
                     break Failure::protocol(&target.address, what);
                 }
                 stall.progress();
+                doubt.progress();
             }
             let unwritten = self.desk.has_unwritten() || self.hand.has_changed_window();
             let owed = self.desk.is_owed() || said_goodbye;
             let goodbye = self.hand.is_closing() && !unwritten && !owed;
             stall.watch(owed);
+            doubt.watch(owed);
             tokio::select! {
                 biased;
                 answer = responses.message() => match answer {
@@ -176,6 +180,7 @@ impl Worker {
                     Err(status) => break Failure::from_status(&status),
                 },
                 () = stall.elapsed(), if owed => break Failure::stalled(&target.address, limit),
+                () = doubt.confirmed(), if owed => break Failure::left(&target.address),
                 permit = frames.reserve(), if (unwritten || goodbye) && writable => match permit {
                     Ok(permit) => said_goodbye = self.write(permit, goodbye),
                     // The call is over; why, the answers will tell.

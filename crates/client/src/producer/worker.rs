@@ -11,6 +11,7 @@ use super::verdict::End;
 use super::window::Window;
 use crate::backoff::Backoff;
 use crate::client::Shared;
+use crate::doubt::Doubt;
 use crate::error::Error;
 use crate::metrics::StreamKind;
 use crate::router::QueueKey;
@@ -129,6 +130,7 @@ impl Worker {
     async fn pump(&self, wire: Wire, backoff: &mut Backoff) -> Option<End> {
         let Wire { target, frames, mut responses } = wire;
         let mut stall = Stall::new(self.shared.settings.stall_timeout);
+        let mut doubt = Doubt::new(&self.shared.router, &self.queue, &target);
         let mut writable = true;
         loop {
             let now = Instant::now();
@@ -141,6 +143,7 @@ impl Worker {
                 return None;
             }
             stall.watch(owed);
+            doubt.watch(owed);
             // Answers first: they make room.
             let failure: End = tokio::select! {
                 biased;
@@ -148,6 +151,7 @@ impl Worker {
                     Ok(Some(response)) => match self.book(response, &target.address) {
                         Ok(()) => {
                             stall.progress();
+                            doubt.progress();
                             backoff.reset();
                             continue;
                         }
@@ -159,6 +163,7 @@ impl Worker {
                 () = stall.elapsed(), if owed => {
                     Failure::stalled(&target.address, self.shared.settings.stall_timeout).into()
                 }
+                () = doubt.confirmed(), if owed => Failure::left(&target.address).into(),
                 permit = frames.reserve(), if unwritten && writable => {
                     match permit {
                         Ok(permit) => {

@@ -68,15 +68,22 @@ impl Cluster for ClusterApi {
             .map(|(node, peer)| v1::NodeAddress { node, client_address: peer.client_address.clone() });
         let nodes = nodes.collect();
         if message.queue.is_empty() {
-            return Ok(Response::new(v1::TopologyResponse { nodes, leader_node: 0 }));
+            return Ok(Response::new(v1::TopologyResponse { nodes, leader_node: 0, leader_term: 0 }));
         }
         let name = convert::queue_name("queue", &message.queue)?;
         let entry = router::find(&self.state, namespace, name).await?;
         let leader = match self.state.shard(entry.group) {
-            Some(shard) => shard.group.leadership().borrow().leader.map(|(_, node)| node),
-            None => self.state.peers.ask_leader(&self.state.identity.plan, entry.group).await,
+            Some(shard) => {
+                let now = shard.group.leadership().borrow().clone();
+                now.leader.map(|(_, node)| (now.term, node))
+            }
+            None => {
+                let node = self.state.peers.ask_leader(&self.state.identity.plan, entry.group).await;
+                node.map(|node| (0, node))
+            }
         };
-        Ok(Response::new(v1::TopologyResponse { nodes, leader_node: leader.unwrap_or_default() }))
+        let (leader_term, leader_node) = leader.unwrap_or_default();
+        Ok(Response::new(v1::TopologyResponse { nodes, leader_node, leader_term }))
     }
 }
 

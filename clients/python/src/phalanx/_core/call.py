@@ -10,12 +10,12 @@ import asyncio
 import enum
 import os
 import time
-from typing import Callable, Optional, Sequence, Type, Union
+from typing import Any, Callable, Coroutine, Optional, Sequence, Type, Union
 
 import grpc
 import grpc.aio
 
-from phalanx import errors
+from phalanx import errors, limits
 from phalanx._core import rpc, status
 from phalanx._core.backoff import Backoff
 from phalanx._core.router import QueueKey, Router
@@ -75,7 +75,12 @@ class Core:
                 raise _over(repeat, maybe, errors.Closed("the client was closed"))
             target = only or await self._find(queue)
             timeout = min(end - time.monotonic(), attempt_max)
-            outcome = await self._attempt(target, method, request() if callable(request) else request, timeout)
+            attempt = self._attempt(target, method, request() if callable(request) else request, timeout)
+            # A call that waits for messages is silent by right.
+            if queue is not None and only is None and not extra and self.router.leads(queue, target):
+                outcome = await self._unless_left(attempt, queue, target)
+            else:
+                outcome = await attempt
             if not isinstance(outcome, Failure):
                 self.router.worked(target)
                 return outcome
@@ -105,6 +110,27 @@ class Core:
             if self.closed:
                 return status.ended(target.address)
             raise
+
+    async def _unless_left(
+        self, attempt: Coroutine[Any, Any, Union[Response, Failure]], queue: QueueKey, target: Target
+    ) -> Union[Response, Failure]:
+        """The outcome of the attempt, or a failure when the node is silent and another one leads the queue."""
+        running = asyncio.ensure_future(attempt)
+        asking: Optional[asyncio.Future[bool]] = None
+        try:
+            while True:
+                await asyncio.wait({running}, timeout=limits.DOUBT_AFTER_S)
+                if not running.done():
+                    asking = asyncio.ensure_future(self.router.has_moved(queue, target))
+                    await asyncio.wait({running, asking}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    return running.result()
+                if asking is not None and asking.result():
+                    return status.left(target.address)
+        finally:
+            running.cancel()
+            if asking is not None:
+                asking.cancel()
 
     async def _find(self, queue: Optional[QueueKey]) -> Target:
         return self.router.any() if queue is None else await self.router.target(queue)

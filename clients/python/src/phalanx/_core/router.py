@@ -43,6 +43,13 @@ class _Node:
 class _Leader:
     address: str
     learnt: float
+    #: 0: not known.
+    term: int = 0
+    #: When another node was last asked whether it leads still.
+    doubted: float = 0.0
+
+    def fresh(self, now: float) -> bool:
+        return now - self.learnt <= limits.TOPOLOGY_AGE_MAX_S
 
 
 def _normal(address: str) -> str:
@@ -119,7 +126,7 @@ class Router:
     def _known_leader(self, queue: QueueKey) -> Optional[Target]:
         now = time.monotonic()
         leader = self._leaders.get(queue)
-        if leader is None or now - leader.learnt > limits.TOPOLOGY_AGE_MAX_S:
+        if leader is None or not leader.fresh(now):
             return None
         return self._usable(leader.address, now)
 
@@ -142,11 +149,50 @@ class Router:
         if leader is None:
             return None
         now = time.monotonic()
+        known = self._leaders.get(queue)
+        if known is not None and known.fresh(now) and known.term > topology.leader_term:
+            return None  # by a node that has not heard of the newer one
+        doubted = known.doubted if known is not None else 0.0
         if len(self._leaders) >= limits.TOPOLOGY_QUEUES_MAX:
-            young = {key: old for key, old in self._leaders.items() if now - old.learnt <= limits.TOPOLOGY_AGE_MAX_S}
+            young = {key: old for key, old in self._leaders.items() if old.fresh(now)}
             self._leaders = young if len(young) < limits.TOPOLOGY_QUEUES_MAX else {}
-        self._leaders[queue] = _Leader(leader.address, now)
+        self._leaders[queue] = _Leader(leader.address, now, topology.leader_term, doubted)
         return self._usable(leader.address, now)
+
+    def leads(self, queue: QueueKey, target: Target) -> bool:
+        """Whether that node is thought to lead the queue."""
+        leader = self._leaders.get(queue)
+        return leader is not None and leader.address == target.address
+
+    async def has_moved(self, queue: QueueKey, silent: Target) -> bool:
+        """Whether another node leads a queue than the silent one that did.
+
+        Asks one of the others, unless somebody has just done so.
+        """
+        other = self._witness(queue, silent)
+        if other is not None:
+            request = admin.TopologyRequest(namespace=queue.namespace, queue=queue.name)
+            try:
+                self._learn(queue, await other.unary(rpc.TOPOLOGY, request, limits.DOUBT_AFTER_S))
+            except (grpc.aio.AioRpcError, rpc.NotConnected, asyncio.TimeoutError):
+                pass  # the next one is asked next
+        known = self._known_leader(queue)
+        return known is not None and known.address != silent.address
+
+    def _witness(self, queue: QueueKey, silent: Target) -> Optional[Target]:
+        """The node to ask about a silent one, if it is time to ask. A different one each time."""
+        now = time.monotonic()
+        leader = self._leaders.get(queue)
+        # Without a leader it is being looked for by whoever found out.
+        if leader is None or leader.address != silent.address or now - leader.doubted < limits.DOUBT_AFTER_S / 2:
+            return None
+        leader.doubted = now
+        for _ in self._nodes:
+            self._rotate()
+            other = self.any()
+            if other is not silent:
+                return other
+        return None
 
     def failed(self, target: Target) -> None:
         """The node, or the way to it, failed: others first, for a while."""

@@ -90,6 +90,11 @@ def stalled(address: str, after: float) -> Failure:
     return _lost(f"no answer from {address} for {after:g} s")
 
 
+def left(address: str) -> Failure:
+    """The node did not answer, and another one leads."""
+    return _lost(f"no answer from {address}, which does not lead any more")
+
+
 def ended(address: str) -> Failure:
     """The stream ended without a status."""
     return _lost(f"{address} ended the stream")

@@ -821,12 +821,14 @@ class TopologyRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ...) -> None: ...
 
 class TopologyResponse(_message.Message):
-    __slots__ = ("nodes", "leader_node")
+    __slots__ = ("nodes", "leader_node", "leader_term")
     NODES_FIELD_NUMBER: _ClassVar[int]
     LEADER_NODE_FIELD_NUMBER: _ClassVar[int]
+    LEADER_TERM_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[NodeAddress]
     leader_node: int
-    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeAddress, _Mapping]]] = ..., leader_node: _Optional[int] = ...) -> None: ...
+    leader_term: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeAddress, _Mapping]]] = ..., leader_node: _Optional[int] = ..., leader_term: _Optional[int] = ...) -> None: ...
 
 class NodeAddress(_message.Message):
     __slots__ = ("node", "client_address")

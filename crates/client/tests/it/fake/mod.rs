@@ -44,6 +44,8 @@ pub enum Fault {
 pub struct State {
     pub queues: BTreeMap<String, Queue>,
     pub leader: u64,
+    /// Leader and term as a node believes them to be; others say who leads.
+    pub views: HashMap<u64, (u64, u64)>,
     /// Nodes that do not lead forward what they get; otherwise they refuse it.
     pub forwarding: bool,
     /// For the next sends (unary) and batches (streams), one each.

@@ -148,6 +148,7 @@ impl ClusterService for Node {
         let address = |node: u64| state.advertised.get(&node).cloned().unwrap_or_else(|| name(node));
         let nodes =
             (1..=self.cluster.nodes).map(|node| v1::NodeAddress { node, client_address: address(node) });
-        Ok(Response::new(v1::TopologyResponse { nodes: nodes.collect(), leader_node: state.leader }))
+        let (leader_node, leader_term) = state.views.get(&self.id).copied().unwrap_or((state.leader, 0));
+        Ok(Response::new(v1::TopologyResponse { nodes: nodes.collect(), leader_node, leader_term }))
     }
 }
