@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -19,15 +20,21 @@ LOOK_S = 0.05
 LOG = "[wal]\nsegment_bytes = 16777216\nbudget_bytes = 134217728\n[limits]\nrequest_bytes = 4194304\n"
 
 
+#: Below the ports that systems give to outgoing connections: one of those could be taken again before the node binds it.
+PORTS = range(10_000, 30_000)
+
+
 def _free_ports(count: int) -> List[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    ports: List[int] = []
+    while len(ports) < count:
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", random.choice(PORTS)))
+            except OSError:
+                continue
+            if one.getsockname()[1] not in ports:
+                ports.append(one.getsockname()[1])
+    return ports
 
 
 class Cluster:
